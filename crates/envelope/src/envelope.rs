@@ -1,0 +1,508 @@
+//! The envelope: who sends what to whom, where it came from, and what the bytes
+//! behind it must be. In the spool it stands as text before the message.
+//!
+//! `size`, `digest` and `end` come last and have a fixed width, so that a
+//! message can be written as it arrives and the two filled in before the fsync.
+//! Written lines must never depend on anything but the value.
+
+use std::fmt::{self, Write};
+use std::str::FromStr;
+
+use jiff::Timestamp;
+
+use crate::address::{Address, ReversePath, take_path};
+use crate::digest::Digest;
+use crate::id::MessageId;
+use crate::line::Line;
+use crate::params::{MailParams, RcptParams};
+use crate::text::{Fields, Reason, TextError};
+
+/// First line of every envelope: the kind of document and its version.
+const HEADING: &str = "lazaret-envelope 1";
+
+/// Most recipients of one message.
+pub const RECIPIENTS_MAX: usize = 500_000;
+
+/// Longest envelope in bytes: enough for [`RECIPIENTS_MAX`] usual recipients.
+pub const ENVELOPE_BYTES_MAX: usize = 64 << 20;
+
+/// What stands behind MAIL.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Sender {
+    /// The reverse path: to whom a bounce goes.
+    pub path: ReversePath,
+    /// Its ESMTP parameters.
+    pub params: MailParams,
+}
+
+/// What stands behind one RCPT.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Recipient {
+    /// The recipient.
+    pub address: Address,
+    /// Its ESMTP parameters.
+    pub params: RcptParams,
+}
+
+impl From<Address> for Recipient {
+    fn from(address: Address) -> Self {
+        Self { address, params: RcptParams::default() }
+    }
+}
+
+/// A mail transaction (RFC 5321 section 3.3) without its data.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Transaction {
+    /// The sender.
+    pub sender: Sender,
+    /// The recipients, in the order in which they were named; at least one in
+    /// a transaction that gets to its data.
+    pub recipients: Vec<Recipient>,
+}
+
+/// How a message came in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Protocol {
+    /// HELO (RFC 5321).
+    Smtp,
+    /// EHLO (RFC 5321).
+    Esmtp,
+    /// LHLO (RFC 2033).
+    Lmtp,
+    /// The `lazaret submit` or `sendmail` command.
+    Submit,
+    /// A file in `drop/`.
+    Drop,
+}
+
+impl Protocol {
+    const WORDS: [(Self, &'static str); 5] = [
+        (Self::Smtp, "smtp"),
+        (Self::Esmtp, "esmtp"),
+        (Self::Lmtp, "lmtp"),
+        (Self::Submit, "submit"),
+        (Self::Drop, "drop"),
+    ];
+}
+
+impl fmt::Display for Protocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let word = Self::WORDS.iter().find(|(protocol, _)| protocol == self);
+        f.write_str(word.expect("every protocol has a word").1)
+    }
+}
+
+impl FromStr for Protocol {
+    type Err = &'static str;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let known = Self::WORDS.iter().find(|(_, word)| *word == text);
+        known.map(|(protocol, _)| *protocol).ok_or("expected smtp, esmtp, lmtp, submit or drop")
+    }
+}
+
+/// Where a message came from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Origin {
+    /// How it came in.
+    pub protocol: Protocol,
+    /// Who brought it: the address of an SMTP client, the user id of a local one.
+    pub client: Option<Line>,
+    /// The name that an SMTP client gave itself.
+    pub helo: Option<Line>,
+    /// The id under which the MTA before us queued it.
+    pub upstream_id: Option<Line>,
+    /// The user who authenticated to the MTA before us.
+    pub user: Option<Line>,
+}
+
+impl From<Protocol> for Origin {
+    fn from(protocol: Protocol) -> Self {
+        Self { protocol, client: None, helo: None, upstream_id: None, user: None }
+    }
+}
+
+/// What the bytes behind the envelope must be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Content {
+    /// Their number.
+    pub size: u64,
+    /// Their digest.
+    pub digest: Digest,
+}
+
+/// The envelope of an accepted message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Envelope {
+    /// The id under which it was accepted.
+    pub id: MessageId,
+    /// When it was accepted.
+    pub arrived: Timestamp,
+    /// Where it came from.
+    pub origin: Origin,
+    /// Sender and recipients; at least one recipient.
+    pub transaction: Transaction,
+    /// What the message's bytes must be.
+    pub content: Content,
+}
+
+/// What another program wrote above a message in `drop/`: sender, recipients
+/// and whatever else it knew.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Dropped {
+    /// Where it came from; the protocol is always [`Protocol::Drop`].
+    pub origin: Origin,
+    /// Sender and recipients; at least one recipient.
+    pub transaction: Transaction,
+    /// The number of bytes, if it was said.
+    pub size: Option<u64>,
+    /// The digest of the bytes, if it was said.
+    pub digest: Option<Digest>,
+}
+
+/// Length of [`trailer`], in bytes.
+pub const TRAILER_BYTES: usize = "size \ndigest blake3:\nend\n".len() + 20 + 64;
+
+/// The last lines of an envelope: size, digest and `end`, always
+/// [`TRAILER_BYTES`] long, so that they can be overwritten in place.
+#[must_use]
+pub fn trailer(content: Content) -> String {
+    format!("size {:020}\ndigest {}\nend\n", content.size, content.digest)
+}
+
+/// Length of the envelope at the start of `bytes`, or `None` while its line
+/// `end` is not among them.
+#[must_use]
+pub fn text_length(bytes: &[u8]) -> Option<usize> {
+    const END: &[u8] = b"\nend\n";
+    let mut from = 0;
+    loop {
+        let newline = from + bytes[from..].iter().position(|&byte| byte == b'\n')?;
+        if bytes[newline..].starts_with(END) {
+            return Some(newline + END.len());
+        }
+        from = newline + 1;
+    }
+}
+
+impl Envelope {
+    /// Parses the envelope at the start of `bytes`; returns also where the
+    /// message begins.
+    ///
+    /// # Errors
+    /// The first line that can't be understood, or that is missing.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, usize), TextError> {
+        let mut fields = Fields::open(bytes, HEADING)?;
+        let draft = Draft::parse(&mut fields)?;
+        let id = fields.required(draft.id, "id")?;
+        let arrived = fields.required(draft.arrived, "arrived")?;
+        let size = fields.required(draft.size, "size")?;
+        let digest = fields.required(draft.digest, "digest")?;
+        fields.required(draft.protocol, "protocol")?;
+        let envelope = Self {
+            id,
+            arrived,
+            content: Content { size, digest },
+            origin: draft.origin(Protocol::Drop),
+            transaction: draft.transaction(&fields)?,
+        };
+        Ok((envelope, fields.offset()))
+    }
+}
+
+impl fmt::Display for Envelope {
+    /// The text form, through the line `end`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "{HEADING}\nid {}\narrived {}", self.id, self.arrived)?;
+        writeln!(f, "protocol {}", self.origin.protocol)?;
+        let origin = &self.origin;
+        let facts = [
+            ("client", &origin.client),
+            ("helo", &origin.helo),
+            ("upstream-id", &origin.upstream_id),
+            ("user", &origin.user),
+        ];
+        for (key, value) in facts {
+            if let Some(value) = value {
+                writeln!(f, "{key} {value}")?;
+            }
+        }
+        self.transaction.fmt(f)?;
+        f.write_str(&trailer(self.content))
+    }
+}
+
+impl fmt::Display for Transaction {
+    /// The lines `sender` and `recipient`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        writeln!(f, "sender {}{}", self.sender.path, self.sender.params)?;
+        self.recipients.iter().try_for_each(|to| writeln!(f, "recipient <{}>{}", to.address, to.params))
+    }
+}
+
+impl Dropped {
+    /// Parses the envelope at the start of a dropped file; returns also where
+    /// the message begins. Fields that only the spool can fill (`id`,
+    /// `arrived`, `protocol`) may stand there and mean nothing.
+    ///
+    /// # Errors
+    /// The first line that can't be understood, or that is missing.
+    pub fn parse(bytes: &[u8]) -> Result<(Self, usize), TextError> {
+        let mut fields = Fields::open(bytes, HEADING)?;
+        let mut draft = Draft::parse(&mut fields)?;
+        draft.protocol = None;
+        let dropped = Self {
+            size: draft.size,
+            digest: draft.digest,
+            origin: draft.origin(Protocol::Drop),
+            transaction: draft.transaction(&fields)?,
+        };
+        Ok((dropped, fields.offset()))
+    }
+
+    /// The text that [`parse`](Self::parse) reads.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        let mut text = format!("{HEADING}\n{}", self.transaction);
+        if let Some(client) = &self.origin.client {
+            let _ = writeln!(text, "client {client}");
+        }
+        text + "end\n"
+    }
+}
+
+/// The fields as they come, before it is known which of them are needed.
+#[derive(Debug, Default)]
+struct Draft {
+    id: Option<MessageId>,
+    arrived: Option<Timestamp>,
+    protocol: Option<Protocol>,
+    client: Option<Line>,
+    helo: Option<Line>,
+    upstream_id: Option<Line>,
+    user: Option<Line>,
+    sender: Option<Sender>,
+    recipients: Vec<Recipient>,
+    size: Option<u64>,
+    digest: Option<Digest>,
+}
+
+impl Draft {
+    fn parse(fields: &mut Fields<'_>) -> Result<Self, TextError> {
+        let mut draft = Self::default();
+        while let Some((key, value)) = fields.next()? {
+            match key {
+                "id" => fields.once(&mut draft.id, "id", value.parse::<MessageId>())?,
+                "arrived" => fields.once(&mut draft.arrived, "arrived", value.parse::<Timestamp>())?,
+                "protocol" => fields.once(&mut draft.protocol, "protocol", value.parse::<Protocol>())?,
+                "client" => fields.once(&mut draft.client, "client", Line::parse(value))?,
+                "helo" => fields.once(&mut draft.helo, "helo", Line::parse(value))?,
+                "upstream-id" => fields.once(&mut draft.upstream_id, "upstream-id", Line::parse(value))?,
+                "user" => fields.once(&mut draft.user, "user", Line::parse(value))?,
+                "sender" => fields.once(&mut draft.sender, "sender", parse_sender(value))?,
+                "recipient" => {
+                    if draft.recipients.len() == RECIPIENTS_MAX {
+                        return Err(fields.error(Reason::TooMany { key: "recipient", max: RECIPIENTS_MAX }));
+                    }
+                    draft.recipients.push(fields.value("recipient", parse_recipient(value))?);
+                }
+                "size" => fields.once(&mut draft.size, "size", value.parse::<u64>())?,
+                "digest" => fields.once(&mut draft.digest, "digest", value.parse::<Digest>())?,
+                _ => return Err(fields.unknown(key)),
+            }
+        }
+        Ok(draft)
+    }
+
+    fn origin(&self, default: Protocol) -> Origin {
+        Origin {
+            protocol: self.protocol.unwrap_or(default),
+            client: self.client.clone(),
+            helo: self.helo.clone(),
+            upstream_id: self.upstream_id.clone(),
+            user: self.user.clone(),
+        }
+    }
+
+    fn transaction(self, fields: &Fields<'_>) -> Result<Transaction, TextError> {
+        let sender = fields.required(self.sender, "sender")?;
+        if self.recipients.is_empty() {
+            return Err(fields.error(Reason::Missing("recipient")));
+        }
+        Ok(Transaction { sender, recipients: self.recipients })
+    }
+}
+
+fn parse_sender(value: &str) -> Result<Sender, String> {
+    let (path, params) = take_path(value).map_err(|error| error.to_string())?;
+    let params = MailParams::parse(params).map_err(|error| error.to_string())?;
+    Ok(Sender { path, params })
+}
+
+fn parse_recipient(value: &str) -> Result<Recipient, String> {
+    let (path, params) = take_path(value).map_err(|error| error.to_string())?;
+    let address = path.0.ok_or("a recipient can't be empty")?;
+    let params = RcptParams::parse(params).map_err(|error| error.to_string())?;
+    Ok(Recipient { address, params })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::option;
+    use proptest::prelude::*;
+
+    fn line() -> impl Strategy<Value = Line> {
+        ".{0,40}".prop_map(Line::escaped)
+    }
+
+    fn address() -> impl Strategy<Value = Address> {
+        "[a-zé.+=]{1,20}@[a-zü0-9-]{1,12}(\\.[a-z]{2,5})?|\"[a-z @>\\\\\\\\]{0,6}\"@[a-z]{1,5}"
+            .prop_filter_map("not an address", |text| text.parse().ok())
+    }
+
+    fn envelope() -> impl Strategy<Value = Envelope> {
+        let protocol = prop::sample::select(Protocol::WORDS.map(|(protocol, _)| protocol).to_vec());
+        let origin =
+            (protocol, option::of(line()), option::of(line()), option::of(line()), option::of(line()))
+                .prop_map(|(protocol, client, helo, upstream_id, user)| Origin {
+                    protocol,
+                    client,
+                    helo,
+                    upstream_id,
+                    user,
+                });
+        let mail =
+            prop::sample::select(vec!["", " BODY=8BITMIME SMTPUTF8", " RET=HDRS ENVID=x+2By", " REQUIRETLS"]);
+        let rcpt = prop::sample::select(vec!["", " NOTIFY=NEVER", " NOTIFY=SUCCESS,DELAY ORCPT=rfc822;a"]);
+        let sender = (option::of(address()), mail).prop_map(|(path, params)| Sender {
+            path: ReversePath(path),
+            params: MailParams::parse(params).unwrap(),
+        });
+        let recipient = (address(), rcpt)
+            .prop_map(|(address, params)| Recipient { address, params: RcptParams::parse(params).unwrap() });
+        let arrived =
+            (0_i64..4_000_000_000_000).prop_map(|millis| Timestamp::from_millisecond(millis).unwrap());
+        let recipients = prop::collection::vec(recipient, 1..5);
+        (any::<u128>(), arrived, origin, sender, recipients, any::<u64>(), any::<[u8; 32]>()).prop_map(
+            |(id, arrived, origin, sender, recipients, size, digest)| Envelope {
+                id: MessageId::from_u128(id),
+                arrived,
+                origin,
+                transaction: Transaction { sender, recipients },
+                content: Content { size, digest: Digest(digest) },
+            },
+        )
+    }
+
+    proptest! {
+        #[test]
+        fn text_form_round_trips(envelope in envelope(), content: Vec<u8>) {
+            let text = envelope.to_string();
+            let mut file = text.clone().into_bytes();
+            file.extend(&content);
+            prop_assert_eq!(text_length(&file), Some(text.len()));
+            prop_assert_eq!(Envelope::parse(&file), Ok((envelope.clone(), text.len())));
+            let dropped = Dropped::parse(&file).unwrap().0;
+            prop_assert_eq!(dropped.transaction, envelope.transaction);
+        }
+
+        #[test]
+        fn cut_text_is_refused(envelope in envelope(), at: prop::sample::Index) {
+            let text = envelope.to_string();
+            let cut = at.index(text.len());
+            prop_assert!(Envelope::parse(&text.as_bytes()[..cut]).is_err());
+            prop_assert_eq!(text_length(&text.as_bytes()[..cut]), None);
+        }
+
+        #[test]
+        fn no_bytes_panic(bytes: Vec<u8>, lines in "lazaret-envelope 1\n((id|sender|recipient|size|x) ?.{0,9}\n){0,5}") {
+            let _ = (Envelope::parse(&bytes), Dropped::parse(lines.as_bytes()));
+        }
+    }
+
+    #[test]
+    fn the_trailer_has_a_fixed_width() {
+        for size in [0, u64::MAX] {
+            assert_eq!(trailer(Content { size, digest: Digest([255; 32]) }).len(), TRAILER_BYTES);
+        }
+    }
+
+    /// A good envelope as lines; tests replace one.
+    fn lines() -> Vec<String> {
+        let digest = Digest([7; 32]);
+        format!(
+            "lazaret-envelope 1\nid 01KAN3X0000000000000000000\narrived 2026-11-22T08:00:00Z\nprotocol esmtp\n\
+             client 127.0.0.1:1\nsender <a@b> BODY=8BITMIME\nrecipient <c@d>\nsize 12\ndigest {digest}\nend"
+        )
+        .lines()
+        .map(str::to_owned)
+        .collect()
+    }
+
+    #[test]
+    fn every_malformed_line_is_named_with_its_reason() {
+        for (line, text, why) in [
+            (
+                1,
+                "lazaret-envelope 2",
+                "expected the heading \"lazaret-envelope 1\", found \"lazaret-envelope 2\"",
+            ),
+            (2, "id 7", "field `id`: \"7\" is no message id"),
+            (3, "arrived noon", "field `arrived`: "),
+            (4, "protocol fax", "field `protocol`: expected smtp, esmtp, lmtp, submit or drop"),
+            (5, "client \u{1b}[2J", "a control character (U+001B) is not allowed here"),
+            (5, "mother a", "unknown field \"mother\""),
+            (6, "sender a@b", "field `sender`: expected an address in angle brackets"),
+            (6, "sender <a@b> BODY=X", "field `sender`: bad value for parameter BODY"),
+            (6, "sender <a@b> NOTIFY=NEVER", "field `sender`: unknown parameter \"NOTIFY\""),
+            (7, "recipient <>", "field `recipient`: a recipient can't be empty"),
+            (7, "recipient <c\0@d>", "a control character (U+0000)"),
+            (7, "sender <x@y>", "field `sender` is given twice"),
+            (8, "size many", "field `size`: "),
+            (9, "digest 12", "field `digest`: expected `blake3:`"),
+        ] {
+            let mut lines = lines();
+            lines[line - 1] = text.to_owned();
+            let error = Envelope::parse((lines.join("\n") + "\n").as_bytes()).unwrap_err();
+            assert_eq!(error.line, line, "{text}: {error}");
+            assert!(error.to_string().contains(why), "{text}: {error}");
+        }
+    }
+
+    #[test]
+    fn every_missing_line_is_named() {
+        for (line, key) in [
+            (2, "id"),
+            (3, "arrived"),
+            (4, "protocol"),
+            (6, "sender"),
+            (7, "recipient"),
+            (8, "size"),
+            (9, "digest"),
+        ] {
+            let mut lines = lines();
+            lines.remove(line - 1);
+            let error = Envelope::parse((lines.join("\n") + "\n").as_bytes()).unwrap_err();
+            assert_eq!(error.reason, Reason::Missing(key));
+        }
+        let mut unended = lines();
+        unended.pop();
+        let error = Envelope::parse((unended.join("\n") + "\n").as_bytes()).unwrap_err();
+        assert_eq!(error, TextError { line: 10, reason: Reason::NoEnd });
+        let long = format!("lazaret-envelope 1\nhelo {}\n", "x".repeat(9000));
+        assert_eq!(
+            Envelope::parse(long.as_bytes()).unwrap_err(),
+            TextError { line: 2, reason: Reason::TooLong }
+        );
+        assert_eq!(Envelope::parse(b"lazaret-envelope 1\n\xff\n").unwrap_err().reason, Reason::NotUtf8);
+    }
+
+    #[test]
+    fn a_dropped_file_needs_little() {
+        let text = "lazaret-envelope 1\nsender <>\nrecipient <c@d>\nend\nSubject: x\r\n";
+        let (dropped, offset) = Dropped::parse(text.as_bytes()).unwrap();
+        assert_eq!((offset, dropped.size, dropped.digest), (text.len() - 12, None, None));
+        assert_eq!(Dropped::parse(dropped.to_text().as_bytes()).unwrap().0, dropped);
+    }
+}

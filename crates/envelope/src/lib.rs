@@ -1,0 +1,35 @@
+//! The words that every part of Lazaret uses: message ids, addresses, ESMTP
+//! parameters, the envelope and its text form, causes of quarantine and the
+//! report about it.
+//!
+//! Values only. A value that exists is valid: everything is parsed once, at
+//! the door, and errors name the line and the reason. This crate must never
+//! perform I/O, read a clock or draw a random number.
+
+#![forbid(unsafe_code)]
+
+mod address;
+mod cause;
+mod digest;
+mod envelope;
+mod id;
+mod line;
+mod params;
+mod report;
+mod text;
+
+pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, ReversePath, take_path};
+pub use cause::{Blame, Cause, Stage};
+pub use digest::{Digest, DigestError};
+pub use envelope::{
+    Content, Dropped, ENVELOPE_BYTES_MAX, Envelope, Origin, Protocol, RECIPIENTS_MAX, Recipient, Sender,
+    TRAILER_BYTES, Transaction, text_length, trailer,
+};
+pub use id::{IdError, MessageId};
+pub use line::{LINE_BYTES_MAX, Line, LineError};
+pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
+pub use report::{Attempt, Budget, Report, Usage};
+pub use text::{Reason, TextError};
+
+/// A moment in time. Text forms are RFC 3339, in UTC.
+pub use jiff::Timestamp;

@@ -1,0 +1,2 @@
+//! lazaret.
+fn main() {}
