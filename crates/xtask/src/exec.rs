@@ -1,0 +1,83 @@
+//! Runs one command of a step: shown, bounded in time, its test results counted.
+//!
+//! The time limit is kept by `timeout` of coreutils, which ends the command
+//! together with everything that it started. No command may run without a limit.
+
+use std::io::{BufRead, BufReader, Write};
+use std::path::Path;
+use std::process::{Command, Stdio};
+use std::time::Duration;
+
+use crate::tally::Tally;
+
+/// What `timeout` exits with when the time was up.
+const TIMEOUT_STATUS: i32 = 124;
+
+/// How long a command that was told to end may take to do so.
+const END_TIME_MAX: Duration = Duration::from_secs(10);
+
+/// One command line with what it needs.
+pub struct Line {
+    words: Vec<String>,
+    environment: Vec<(&'static str, &'static str)>,
+}
+
+impl Line {
+    /// Splits `words` at spaces.
+    pub fn new(words: &str) -> Self {
+        Self { words: words.split(' ').map(str::to_owned).collect(), environment: Vec::new() }
+    }
+
+    /// Adds one word as it is.
+    pub fn arg(mut self, word: &str) -> Self {
+        self.words.push(word.to_owned());
+        self
+    }
+
+    /// Sets a variable of its environment.
+    pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
+    }
+
+    /// Runs it in `folder` for at most `limit`. What it prints is passed on as
+    /// it comes; test results in it are added to `tally`.
+    ///
+    /// # Errors
+    /// Why it did not end well.
+    pub fn run(&self, folder: &Path, limit: Duration, tally: &mut Tally) -> Result<(), String> {
+        println!("$ {}", self.words.join(" "));
+        let mut child = Command::new("timeout")
+            .arg(format!("--kill-after={}", END_TIME_MAX.as_secs()))
+            .arg(limit.as_secs().max(1).to_string())
+            .args(&self.words)
+            .envs(self.environment.iter().copied())
+            .current_dir(folder)
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| format!("failed to start `{}`: {error}", self.words[0]))?;
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        pass_on(BufReader::new(stdout), tally)
+            .map_err(|error| format!("failed to read its output: {error}"))?;
+        let status = child.wait().map_err(|error| format!("failed to wait for it: {error}"))?;
+        match status.code() {
+            Some(0) => Ok(()),
+            Some(TIMEOUT_STATUS) => Err(format!("not done after {} s", limit.as_secs())),
+            _ => Err(format!("`{}` ended with {status}", self.words[..2.min(self.words.len())].join(" "))),
+        }
+    }
+}
+
+/// Copies lines to our own output, whatever bytes they hold.
+fn pass_on(mut from: impl BufRead, tally: &mut Tally) -> std::io::Result<()> {
+    let mut line = Vec::new();
+    let mut to = std::io::stdout();
+    while from.read_until(b'\n', &mut line)? > 0 {
+        to.write_all(&line)?;
+        to.flush()?;
+        tally.take(String::from_utf8_lossy(&line).trim_end());
+        line.clear();
+    }
+    Ok(())
+}
