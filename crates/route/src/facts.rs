@@ -1,0 +1,248 @@
+//! What a message says about itself: header fields and the types of its parts.
+//! The only module that names mail-parser.
+//!
+//! Nothing is parsed before it is asked for, and each thing once. Header fields
+//! come from `parse_headers` alone: `parse` can be made to answer with the
+//! fields of a forwarded message, which would let a sender choose the route.
+//!
+//! A parsed message is dropped by recursion, one frame set per forwarded
+//! message in it, and so are its copies. This module must never clone one, and
+//! never drop one before a walk without recursion has found it shallow and its
+//! part tree sound; one that failed is forgotten, and its memory is lost to the
+//! process.
+
+use std::collections::BTreeSet;
+use std::mem::ManuallyDrop;
+
+use lazaret_envelope::{Cause, Stage};
+use mail_parser::{Header, HeaderName, HeaderValue, Message, MessageParser, MessagePart, PartType};
+
+use crate::glob::{Glob, any_matches};
+use crate::header::measure;
+use crate::limits::Limits;
+
+/// Why a message can't be judged. It is the message's fault, and judging it
+/// again would end the same way.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum FactsError {
+    /// One of the [`Limits`] is exceeded.
+    #[error("{name}: {found} exceeds the limit of {limit}")]
+    Limit {
+        /// The limit's name in the configuration.
+        name: &'static str,
+        /// What the message has.
+        found: usize,
+        /// What it may have.
+        limit: usize,
+    },
+    /// The part tree is malformed.
+    #[error("the part tree is malformed: {0}")]
+    Tree(TreeFault),
+}
+
+/// What is wrong with a part tree.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum TreeFault {
+    /// The outermost message got lost: what was parsed starts inside it.
+    #[error("the first part starts at byte {0} instead of 0")]
+    Start(u32),
+    /// A part has itself, an earlier part or one that is not there as its child.
+    #[error("part {parent} contains part {child}")]
+    Child {
+        /// The containing part.
+        parent: usize,
+        /// The contained one.
+        child: usize,
+    },
+}
+
+impl FactsError {
+    /// The cause of quarantine.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        match self {
+            Self::Limit { .. } => Cause::Limit,
+            Self::Tree(_) => Cause::Tree,
+        }
+    }
+}
+
+/// The facts of one message, found out as they are asked for.
+pub struct Facts<'a> {
+    content: &'a [u8],
+    limits: &'a Limits,
+    observer: &'a mut dyn FnMut(Stage),
+    measured: bool,
+    /// `Some(None)` once it was found that there is no header.
+    header: Option<Option<Message<'a>>>,
+    part_types: Option<BTreeSet<String>>,
+}
+
+impl<'a> Facts<'a> {
+    /// The facts of the message `content`. The observer is told
+    /// [`Stage::Headers`] or [`Stage::Parse`] before one of the two is begun and
+    /// [`Stage::Route`] after it.
+    pub fn new(content: &'a [u8], limits: &'a Limits, observer: &'a mut dyn FnMut(Stage)) -> Self {
+        Self { content, limits, observer, measured: false, header: None, part_types: None }
+    }
+
+    /// Tests the number of recipients against its limit.
+    pub(crate) fn admit(&self, recipients: usize) -> Result<(), FactsError> {
+        within("recipients", recipients, self.limits.recipients)
+    }
+
+    /// Whether the text of one of the fields of that name matches.
+    pub(crate) fn header_matches(&mut self, name: &str, glob: &Glob) -> Result<bool, FactsError> {
+        let content = self.content;
+        let mut fields = self.header()?.iter().filter(|field| field.name().eq_ignore_ascii_case(name));
+        Ok(fields.any(|field| glob.matches(&text(field, content))))
+    }
+
+    /// Whether the type of one of the parts matches one of the globs.
+    pub(crate) fn part_type_matches(&mut self, globs: &[Glob]) -> Result<bool, FactsError> {
+        Ok(self.part_types()?.iter().any(|found| any_matches(globs, found)))
+    }
+
+    fn header(&mut self) -> Result<&[Header<'a>], FactsError> {
+        if self.header.is_none() {
+            self.measure()?;
+            let content = self.content;
+            self.header = Some(self.during(Stage::Headers, || text_parser().parse_headers(content)));
+        }
+        let header = self.header.as_ref().and_then(Option::as_ref);
+        Ok(header.and_then(|message| message.parts.first()).map_or(&[], |part| &part.headers))
+    }
+
+    fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
+        if self.part_types.is_none() {
+            self.measure()?;
+            let (content, limits) = (self.content, self.limits);
+            self.part_types = Some(self.during(Stage::Parse, || parse_part_types(content, limits))?);
+        }
+        Ok(self.part_types.get_or_insert_default())
+    }
+
+    /// Tests the limits that need no parser, once.
+    fn measure(&mut self) -> Result<(), FactsError> {
+        if self.measured {
+            return Ok(());
+        }
+        let size = measure(self.content);
+        within("header_bytes", size.bytes, self.limits.header_bytes)?;
+        within("header_count", size.fields, self.limits.header_count)?;
+        within("address_tokens", size.address_tokens, self.limits.address_tokens)?;
+        self.measured = true;
+        Ok(())
+    }
+
+    fn during<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
+        (self.observer)(stage);
+        let done = work();
+        (self.observer)(Stage::Route);
+        done
+    }
+}
+
+fn within(name: &'static str, found: usize, limit: usize) -> Result<(), FactsError> {
+    if found > limit { Err(FactsError::Limit { name, found, limit }) } else { Ok(()) }
+}
+
+/// A parser that reads every field as text: encoded words decoded, folds
+/// removed. It obeys its default only if one field is named beside it.
+fn text_parser() -> MessageParser {
+    MessageParser::new().header_text(HeaderName::Subject).default_header_text()
+}
+
+/// The readable text of a field that [`text_parser`] read. A field that ends
+/// with the message instead of a line end is lost on it: that one is taken raw.
+fn text<'t>(field: &'t Header<'_>, content: &'t [u8]) -> std::borrow::Cow<'t, str> {
+    match &field.value {
+        HeaderValue::Text(text) => text.as_ref().into(),
+        _ => {
+            let raw = content.get(field.offset_start as usize..field.offset_end as usize);
+            String::from_utf8_lossy(raw.unwrap_or_default().trim_ascii())
+        }
+    }
+}
+
+/// Parses the whole message for the types of its parts. A message without any
+/// header field is text (RFC 2045 section 5.2).
+fn parse_part_types(content: &[u8], limits: &Limits) -> Result<BTreeSet<String>, FactsError> {
+    let message = ManuallyDrop::new(MessageParser::new().parse(content));
+    let Some(root) = message.as_ref() else {
+        return Ok(BTreeSet::from([TEXT.to_owned()]));
+    };
+    // An error leaves here, and the message is never dropped.
+    let types = walk(root, limits)?;
+    drop(ManuallyDrop::into_inner(message));
+    Ok(types)
+}
+
+/// What a part is that doesn't say (RFC 2045 section 5.2).
+const TEXT: &str = "text/plain";
+
+/// What a forwarded message is that doesn't say: in a digest it need not (RFC
+/// 2046 section 5.1.5).
+const MESSAGE: &str = "message/rfc822";
+
+/// Walks all messages inside `root` without recursion; returns the types of
+/// their parts once the tree is known to be sound and within the limits.
+fn walk(root: &Message<'_>, limits: &Limits) -> Result<BTreeSet<String>, FactsError> {
+    if let Some(start) = root.parts.first().map(|part| part.offset_header).filter(|&start| start != 0) {
+        return Err(FactsError::Tree(TreeFault::Start(start)));
+    }
+    let mut types = BTreeSet::new();
+    let mut count = 0;
+    let mut ahead = vec![(root, 1)];
+    while let Some((message, level)) = ahead.pop() {
+        count += message.parts.len();
+        within("parts", count, limits.parts)?;
+        for (part, level) in message.parts.iter().zip(levels(message, level)?) {
+            within("nesting", level, limits.nesting)?;
+            note_types(part, &mut types);
+            if let PartType::Message(inner) = &part.body {
+                ahead.push((inner, level + 1));
+            }
+        }
+    }
+    Ok(types)
+}
+
+/// How deep each part of one message lies, if its first part lies at `top`.
+/// A child must have a greater number than its parent, as it has in every tree
+/// that is none but a tree, so that one pass meets all parents before their
+/// children and can't go round in circles.
+fn levels(message: &Message<'_>, top: usize) -> Result<Vec<usize>, FactsError> {
+    let mut levels = vec![top; message.parts.len()];
+    for (parent, part) in message.parts.iter().enumerate() {
+        let PartType::Multipart(children) = &part.body else { continue };
+        let below = levels[parent] + 1;
+        for child in children.iter().map(|&child| child as usize) {
+            match levels.get_mut(child) {
+                Some(level) if child > parent => *level = below,
+                _ => return Err(FactsError::Tree(TreeFault::Child { parent, child })),
+            }
+        }
+    }
+    Ok(levels)
+}
+
+/// Notes what a part says it is. Programs differ in which of several
+/// Content-Type fields they believe: all count.
+fn note_types(part: &MessagePart<'_>, types: &mut BTreeSet<String>) {
+    let mut said = false;
+    for field in part.headers.iter().filter(|field| field.name == HeaderName::ContentType) {
+        if let Some((main, sub)) = field.value.as_content_type().and_then(|t| Some((t.ctype(), t.subtype()?)))
+        {
+            types.insert(format!("{main}/{sub}"));
+            said = true;
+        }
+    }
+    if !said {
+        let unsaid = if matches!(part.body, PartType::Message(_)) { MESSAGE } else { TEXT };
+        types.insert(unsaid.to_owned());
+    }
+}
+
+#[cfg(test)]
+mod tests;
