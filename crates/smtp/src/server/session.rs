@@ -1,0 +1,374 @@
+//! The state of one session, and what each command does to it.
+//!
+//! RFC 5321 section 4.1.4 gives the order of commands. Whatever the client
+//! sends, and in whatever pieces, the session must never act on a command out
+//! of that order, nor on bytes behind a question that is not answered yet.
+
+use std::sync::Arc;
+
+use lazaret_envelope::{Line, Origin, Protocol, Recipient, Sender, Transaction};
+
+use super::lines::{Found, Lines};
+use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, too_large};
+use crate::data::{BareLineEnds, Decoder};
+use crate::{Command, CommandError, Dialect, Reply};
+
+/// One session with one client.
+#[derive(Debug)]
+pub struct Session {
+    config: Arc<Config>,
+    state: State,
+    lines: Lines,
+    /// How the client said hello, and its name.
+    hello: Option<(Protocol, Line)>,
+    /// What MAIL and RCPT have said so far.
+    transaction: Option<Transaction>,
+    /// Commands in error since the last message.
+    errors: usize,
+    /// The content of the step before.
+    content: Vec<u8>,
+}
+
+/// Where in the conversation the session is.
+#[derive(Debug)]
+enum State {
+    /// The greeting is not sent yet.
+    Connected,
+    /// The next line is a command.
+    Command,
+    /// DATA was asked for; the caller has not answered.
+    Beginning,
+    /// The next bytes are data.
+    Data(Incoming),
+    /// The data is complete; the caller has not answered.
+    Ending(Due),
+    /// Nothing is said or heard any more.
+    Closed,
+}
+
+/// How many replies are due at the end of the data. RFC 2033 section 4.2: "the
+/// server MUST return one reply for each previously successful RCPT command".
+#[derive(Debug, Clone, Copy)]
+struct Due(usize);
+
+/// A message on its way in.
+#[derive(Debug)]
+struct Incoming {
+    decoder: Decoder,
+    /// Bytes of content so far.
+    size: u64,
+    refusal: Option<Refusal>,
+    complete: bool,
+    due: Due,
+}
+
+/// An [`Event`] that borrows nothing; there is none where a step goes on by itself.
+enum Next {
+    NeedInput,
+    Begin,
+    Content,
+    Abandon(Refusal),
+    End,
+    Close,
+}
+
+impl Session {
+    /// A session that has not sent its greeting yet: the first step does.
+    #[must_use]
+    pub fn new(config: Arc<Config>) -> Self {
+        Self {
+            config,
+            state: State::Connected,
+            lines: Lines::default(),
+            hello: None,
+            transaction: None,
+            errors: 0,
+            content: Vec::new(),
+        }
+    }
+
+    /// What is known about the client: the protocol that it speaks and the
+    /// name that it gave itself.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        let default = match self.config.dialect {
+            Dialect::Smtp => Protocol::Smtp,
+            Dialect::Lmtp => Protocol::Lmtp,
+        };
+        let (protocol, helo) = self.hello.clone().map_or((default, None), |(how, name)| (how, Some(name)));
+        Origin { helo, ..Origin::from(protocol) }
+    }
+
+    /// Reads from `input`, appends replies to `out`, and says what to do next.
+    pub fn step(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Event<'_> {
+        let next = loop {
+            if out.len() >= REPLIES_BYTES_MAX {
+                return Event::Flush;
+            }
+            let next = match self.state {
+                State::Connected => self.greet(out),
+                State::Command => self.line(input, out),
+                State::Beginning => Some(Next::Begin),
+                State::Data(_) => self.data(input, out),
+                State::Ending(_) => Some(Next::End),
+                State::Closed => Some(Next::Close),
+            };
+            if let Some(next) = next {
+                break next;
+            }
+        };
+        match next {
+            Next::NeedInput => Event::NeedInput,
+            Next::Begin => Event::Begin(Begin { session: self }),
+            Next::Content => Event::Content(&self.content),
+            Next::Abandon(refusal) => Event::Abandon(refusal),
+            Next::End => Event::End(End { session: self }),
+            Next::Close => Event::Close,
+        }
+    }
+
+    fn greet(&mut self, out: &mut Vec<u8>) -> Option<Next> {
+        let protocol = match self.config.dialect {
+            Dialect::Smtp => "ESMTP",
+            Dialect::Lmtp => "LMTP",
+        };
+        Reply::plain(220, format!("{} {protocol} Lazaret", self.config.hostname)).write(out);
+        self.state = State::Command;
+        None
+    }
+
+    /// Reads one command line and answers it.
+    fn line(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Next> {
+        if input.is_empty() {
+            return Some(Next::NeedInput);
+        }
+        match self.lines.take(input) {
+            Found::Nothing => {}
+            Found::Line(line) => match Command::parse(&line) {
+                Ok(command) => self.command(command, out),
+                Err(CommandError::Http) => self.close(&CommandError::Http.reply(), out),
+                Err(error) => self.error(&error.reply(), out),
+            },
+            Found::TooLong => self.error(&Reply::new(500, [5, 5, 2], "line too long"), out),
+            Found::Endless => self.close(&Reply::new(421, [4, 7, 0], "line too long, closing"), out),
+            Found::BareLf => {
+                let text = "lines must end in <CR><LF>, not in <LF> (RFC 5321 section 2.3.8), closing";
+                self.close(&Reply::new(521, [5, 5, 2], text), out);
+            }
+        }
+        None
+    }
+
+    fn command(&mut self, command: Command, out: &mut Vec<u8>) {
+        let reply = match command {
+            Command::Ehlo(name) => self.hello(Protocol::Esmtp, name),
+            Command::Helo(name) => self.hello(Protocol::Smtp, name),
+            Command::Lhlo(name) => self.hello(Protocol::Lmtp, name),
+            Command::Mail { sender, size } => self.mail(sender, size),
+            Command::Rcpt(recipient) => self.rcpt(recipient),
+            Command::Data => match self.data_refusal() {
+                Some(reply) => reply,
+                None => {
+                    self.state = State::Beginning;
+                    return;
+                }
+            },
+            Command::Rset => {
+                self.transaction = None;
+                Reply::new(250, [2, 0, 0], "ok")
+            }
+            Command::Noop => Reply::new(250, [2, 0, 0], "ok"),
+            Command::Vrfy => Reply::new(252, [2, 5, 2], "send some mail, and see"),
+            Command::Help => Reply::new(214, [2, 0, 0], "see RFC 5321, or the manual of Lazaret"),
+            Command::Quit => return self.close(&Reply::new(221, [2, 0, 0], "bye"), out),
+        };
+        reply.write(out);
+    }
+
+    fn hello(&mut self, protocol: Protocol, name: Line) -> Reply {
+        // RFC 2033 section 4.1: LHLO replaces HELO and EHLO, and a server
+        // answers those with 500.
+        if (protocol == Protocol::Lmtp) != (self.config.dialect == Dialect::Lmtp) {
+            let (spoken, hello) = match self.config.dialect {
+                Dialect::Smtp => ("SMTP", "EHLO"),
+                Dialect::Lmtp => ("LMTP", "LHLO"),
+            };
+            return Reply::new(500, [5, 5, 1], format!("this is {spoken}: say {hello}"));
+        }
+        // RFC 5321 section 4.1.4: a hello in mid-session clears all buffers
+        // "as if a RSET command had been issued".
+        self.transaction = None;
+        self.hello = Some((protocol, name));
+        let mut reply = Reply::plain(250, &self.config.hostname);
+        if protocol != Protocol::Smtp {
+            let size = format!("SIZE {}", self.config.size_max);
+            let words = ["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
+            reply.text.extend(words.map(Line::escaped));
+        }
+        reply
+    }
+
+    fn mail(&mut self, sender: Sender, size: Option<u64>) -> Reply {
+        if self.hello.is_none() {
+            return Reply::new(503, [5, 5, 1], "say hello first");
+        }
+        if self.transaction.is_some() {
+            return Reply::new(503, [5, 5, 1], "there is a sender already");
+        }
+        // RFC 8689 section 3: only offered, and so only allowed, under TLS.
+        if sender.params.requiretls {
+            return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
+        }
+        if size.is_some_and(|size| size > self.config.size_max) {
+            return too_large(&self.config);
+        }
+        self.transaction = Some(Transaction { sender, recipients: Vec::new() });
+        Reply::new(250, [2, 1, 0], "sender ok")
+    }
+
+    fn rcpt(&mut self, recipient: Recipient) -> Reply {
+        let Some(transaction) = &mut self.transaction else {
+            return Reply::new(503, [5, 5, 1], "send MAIL first");
+        };
+        if transaction.recipients.len() >= self.config.recipients_max {
+            return Reply::new(452, [4, 5, 3], "too many recipients: send it to the others separately");
+        }
+        transaction.recipients.push(recipient);
+        Reply::new(250, [2, 1, 5], "recipient ok")
+    }
+
+    /// Why there can be no data now.
+    fn data_refusal(&self) -> Option<Reply> {
+        match (&self.transaction, self.config.dialect) {
+            (Some(transaction), _) if !transaction.recipients.is_empty() => None,
+            // RFC 2033 section 4.2: "the DATA command MUST fail with a 503".
+            (Some(_), Dialect::Lmtp) => Some(Reply::new(503, [5, 5, 1], "no valid recipients")),
+            (Some(_), Dialect::Smtp) => Some(Reply::new(554, [5, 5, 1], "no valid recipients")),
+            (None, _) => Some(Reply::new(503, [5, 5, 1], "send MAIL and RCPT first")),
+        }
+    }
+
+    /// Reads some data.
+    fn data(&mut self, input: &mut &[u8], out: &mut Vec<u8>) -> Option<Next> {
+        let State::Data(incoming) = &mut self.state else { return None };
+        if incoming.complete {
+            return self.data_complete(out);
+        }
+        if input.is_empty() {
+            return Some(Next::NeedInput);
+        }
+        let piece = &input[..input.len().min(DATA_STEP_BYTES_MAX)];
+        self.content.clear();
+        let decoded = incoming.decoder.decode(piece, &mut self.content);
+        *input = &input[decoded.consumed..];
+        incoming.complete = decoded.finished;
+        if incoming.refusal.is_some() {
+            return None;
+        }
+        incoming.size += self.content.len() as u64;
+        incoming.refusal = incoming.judge(&self.config);
+        match incoming.refusal {
+            Some(refusal) => Some(Next::Abandon(refusal)),
+            None => Some(Next::Content).filter(|_| !self.content.is_empty()),
+        }
+    }
+
+    /// Leaves the answer to the caller, or refuses what it was told to abandon.
+    fn data_complete(&mut self, out: &mut Vec<u8>) -> Option<Next> {
+        let State::Data(Incoming { refusal, due, .. }) = self.state else { return None };
+        self.state = State::Ending(due);
+        self.content = Vec::new();
+        let Some(refusal) = refusal else { return Some(Next::End) };
+        self.finish(&refusal.reply(&self.config), out);
+        None
+    }
+
+    /// Answers at the end of the data.
+    fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        let State::Ending(Due(due)) = self.state else { return };
+        (0..due).for_each(|_| reply.write(out));
+        self.state = State::Command;
+        self.errors = 0;
+    }
+
+    /// Answers a command that makes no sense; too many end the session.
+    fn error(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        reply.write(out);
+        self.errors += 1;
+        if self.errors >= self.config.errors_max {
+            let text = format!("{} too many errors, closing", self.config.hostname);
+            self.close(&Reply::new(421, [4, 7, 0], text), out);
+        }
+    }
+
+    fn close(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        reply.write(out);
+        self.state = State::Closed;
+    }
+}
+
+impl Incoming {
+    /// Why the message can't be accepted, as far as it is known.
+    fn judge(&self, config: &Config) -> Option<Refusal> {
+        let bare = self.decoder.bare().filter(|_| config.bare == BareLineEnds::Reject);
+        let too_large = (self.size > config.size_max).then_some(Refusal::TooLarge);
+        too_large.or(bare.map(Refusal::Bare))
+    }
+}
+
+/// A client has asked to send a message. Unanswered, it is asked again.
+#[derive(Debug)]
+pub struct Begin<'s> {
+    session: &'s mut Session,
+}
+
+impl Begin<'_> {
+    /// What is known about the client.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.session.origin()
+    }
+
+    /// Sender and recipients.
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction {
+        self.session.transaction.as_ref().expect("DATA is refused outside of a transaction")
+    }
+
+    /// Answers 354: the content comes next. Returns sender and recipients.
+    pub fn accept(self, out: &mut Vec<u8>) -> Transaction {
+        let session = self.session;
+        let transaction = session.transaction.take().expect("DATA is refused outside of a transaction");
+        let due = match session.config.dialect {
+            Dialect::Smtp => Due(1),
+            Dialect::Lmtp => Due(transaction.recipients.len()),
+        };
+        let decoder = Decoder::new(session.config.bare);
+        session.state = State::Data(Incoming { decoder, size: 0, refusal: None, complete: false, due });
+        Reply::plain(354, "end data with <CR><LF>.<CR><LF>").write(out);
+        transaction
+    }
+
+    /// Answers `reply`, a 4xx or 5xx; the transaction is over.
+    pub fn refuse(self, reply: &Reply, out: &mut Vec<u8>) {
+        debug_assert!(reply.is_transient() || reply.is_permanent(), "{reply}");
+        self.session.transaction = None;
+        self.session.state = State::Command;
+        reply.write(out);
+    }
+}
+
+/// A message is complete. Unanswered, it is asked again.
+#[derive(Debug)]
+pub struct End<'s> {
+    session: &'s mut Session,
+}
+
+impl End<'_> {
+    /// Answers `reply`: for SMTP once, for LMTP once for each recipient, since
+    /// a message is accepted for all of its recipients or for none.
+    pub fn finish(self, reply: &Reply, out: &mut Vec<u8>) {
+        debug_assert!(reply.code / 100 != 3, "{reply}");
+        self.session.finish(reply, out);
+    }
+}

@@ -1,0 +1,274 @@
+//! Conversations with the server's side, played in memory.
+
+use std::sync::Arc;
+
+use lazaret_envelope::Transaction;
+use proptest::prelude::*;
+
+use super::{COMMAND_BYTES_MAX, Config, Event, REPLIES_BYTES_MAX, Refusal, SWALLOW_BYTES_MAX, Session};
+use crate::data::{BareByte, BareLineEnds};
+use crate::{Dialect, Reply};
+
+/// What a listener saw of a conversation.
+#[derive(Debug, Default, PartialEq, Eq)]
+struct Seen {
+    replies: String,
+    messages: Vec<(Transaction, Vec<u8>)>,
+    abandoned: Vec<Refusal>,
+    closed: bool,
+}
+
+/// Plays a listener that accepts everything, except data from `busy@x`.
+fn play<'a>(config: Config, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
+    let mut session = Session::new(Arc::new(config));
+    let (mut seen, mut out, mut open) = (Seen::default(), Vec::new(), None);
+    for mut input in std::iter::once(&b""[..]).chain(pieces) {
+        loop {
+            match session.step(&mut input, &mut out) {
+                Event::NeedInput => break,
+                Event::Flush => assert!(out.len() < REPLIES_BYTES_MAX + 1000),
+                Event::Begin(begin) if begin.transaction().sender.path.as_str() == "busy@x" => {
+                    begin.refuse(&Reply::new(452, [4, 3, 1], "spool full"), &mut out);
+                }
+                Event::Begin(begin) => open = Some((begin.accept(&mut out), Vec::new())),
+                Event::Content(bytes) => open.as_mut().expect("a message is open").1.extend(bytes),
+                Event::Abandon(refusal) => {
+                    seen.abandoned.push(refusal);
+                    open = None;
+                }
+                Event::End(end) => {
+                    seen.messages.push(open.take().expect("a message is open"));
+                    end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out);
+                }
+                Event::Close => {
+                    seen.closed = true;
+                    break;
+                }
+            }
+            seen.replies.push_str(std::str::from_utf8(&std::mem::take(&mut out)).unwrap());
+        }
+        seen.replies.push_str(std::str::from_utf8(&std::mem::take(&mut out)).unwrap());
+    }
+    seen
+}
+
+fn talk(config: Config, text: &str) -> Seen {
+    play(config, [text.as_bytes()])
+}
+
+/// The replies as `code status`, without the greeting.
+fn codes(config: Config, text: &str) -> Vec<String> {
+    let replies = talk(config, text).replies;
+    let last = replies.lines().skip(1).filter(|line| line.as_bytes()[3] == b' ');
+    last.map(|line| line.split(' ').take(2).collect::<Vec<_>>().join(" ")).collect()
+}
+
+fn lmtp() -> Config {
+    Config { dialect: Dialect::Lmtp, ..Config::default() }
+}
+
+const HELLO: &str = "EHLO c.example\r\n";
+
+#[test]
+fn a_message_comes_in_pipelined() {
+    let seen = talk(
+        Config { hostname: "mx.example".into(), ..Config::default() },
+        "EHLO c.example\r\nMAIL FROM:<a@b> BODY=8BITMIME SIZE=5\r\nRCPT TO:<c@d>\r\nRCPT TO:<c@d> NOTIFY=NEVER\r\n\
+         DATA\r\n..x\r\n.\r\nMAIL FROM:<>\r\nRCPT TO:<e@f>\r\nDATA\r\n.\r\nQUIT\r\nNOOP\r\n",
+    );
+    assert_eq!(
+        seen.replies,
+        "220 mx.example ESMTP Lazaret\r\n\
+         250-mx.example\r\n250-PIPELINING\r\n250-SIZE 52428800\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250-DSN\r\n\
+         250 ENHANCEDSTATUSCODES\r\n\
+         250 2.1.0 sender ok\r\n250 2.1.5 recipient ok\r\n250 2.1.5 recipient ok\r\n\
+         354 end data with <CR><LF>.<CR><LF>\r\n250 2.0.0 queued\r\n\
+         250 2.1.0 sender ok\r\n250 2.1.5 recipient ok\r\n354 end data with <CR><LF>.<CR><LF>\r\n\
+         250 2.0.0 queued\r\n221 2.0.0 bye\r\n"
+    );
+    assert!(seen.closed && seen.abandoned.is_empty());
+    let shown = seen
+        .messages
+        .iter()
+        .map(|(transaction, content)| format!("{transaction}{}", String::from_utf8_lossy(content)));
+    assert_eq!(
+        shown.collect::<Vec<_>>(),
+        [
+            "sender <a@b> BODY=8BITMIME\nrecipient <c@d>\nrecipient <c@d> NOTIFY=NEVER\n.x\r\n",
+            "sender <>\nrecipient <e@f>\n"
+        ]
+    );
+}
+
+#[test]
+fn commands_out_of_order_are_refused() {
+    for (text, expected) in [
+        ("MAIL FROM:<a@b>\r\n", "503 5.5.1"),
+        ("EHLO c\r\nRCPT TO:<a@b>\r\n", "503 5.5.1"),
+        ("EHLO c\r\nDATA\r\n", "503 5.5.1"),
+        ("EHLO c\r\nMAIL FROM:<a@b>\r\nDATA\r\n", "554 5.5.1"),
+        ("EHLO c\r\nMAIL FROM:<a@b>\r\nMAIL FROM:<a@b>\r\n", "503 5.5.1"),
+        ("EHLO c\r\nMAIL FROM:<a@b>\r\nRSET\r\nRCPT TO:<a@b>\r\n", "503 5.5.1"),
+        ("EHLO c\r\nMAIL FROM:<a@b>\r\nEHLO c\r\nRCPT TO:<a@b>\r\n", "503 5.5.1"),
+        ("HELO c\r\nMAIL FROM:<a@b>\r\n", "250 2.1.0"),
+        ("LHLO c\r\n", "500 5.5.1"),
+        ("NOOP\r\n", "250 2.0.0"),
+        ("VRFY a\r\n", "252 2.5.2"),
+        ("HELP\r\n", "214 2.0.0"),
+        ("\r\n", "500 5.5.2"),
+    ] {
+        assert_eq!(codes(Config::default(), text).last().unwrap(), expected, "{text:?}");
+    }
+}
+
+#[test]
+fn limits_are_kept() {
+    let config = || Config { size_max: 10, recipients_max: 1, ..Config::default() };
+    let start = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\n";
+    assert_eq!(codes(config(), &format!("{start}RCPT TO:<c@d>\r\n")).last().unwrap(), "452 4.5.3");
+    assert_eq!(codes(config(), &format!("{HELLO}MAIL FROM:<a@b> SIZE=11\r\n")).last().unwrap(), "552 5.3.4");
+    assert_eq!(
+        codes(config(), &format!("{HELLO}MAIL FROM:<a@b> REQUIRETLS\r\n")).last().unwrap(),
+        "555 5.5.4"
+    );
+    let fits = talk(config(), &format!("{start}DATA\r\n12345678\r\n.\r\n"));
+    assert_eq!((fits.messages.len(), fits.abandoned.len()), (1, 0));
+    let large = talk(config(), &format!("{start}DATA\r\n123456789\r\n.\r\nNOOP\r\n"));
+    assert_eq!((large.messages.len(), large.abandoned), (0, vec![Refusal::TooLarge]));
+    assert!(large.replies.ends_with("552 5.3.4 message too large: at most 10 bytes\r\n250 2.0.0 ok\r\n"));
+}
+
+#[test]
+fn bare_line_ends_are_refused_or_mended() {
+    let text = "EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\na\n.\nMAIL FROM:<x@y>\r\n.\r\n";
+    let refused = talk(Config::default(), text);
+    assert_eq!((refused.messages.len(), refused.abandoned), (0, vec![Refusal::Bare(BareByte::Lf)]));
+    assert!(
+        refused.replies.contains("550-5.6.11 bare <LF> in the message: lines must end in <CR><LF> (RFC 5321")
+    );
+    let mended = talk(Config { bare: BareLineEnds::Normalize, ..Config::default() }, text);
+    assert_eq!(mended.messages[0].1, b"a\r\n.\r\nMAIL FROM:<x@y>\r\n");
+}
+
+#[test]
+fn a_bare_lf_among_commands_ends_the_session() {
+    let seen = talk(Config::default(), "EHLO c\r\nNOOP\nMAIL FROM:<a@b>\r\n");
+    assert!(seen.closed && seen.replies.contains("\r\n521 5.5.2 "), "{}", seen.replies);
+    assert!(!seen.replies.contains("sender ok"));
+    assert!(talk(Config::default(), "POST / HTTP/1.1\r\nEHLO c\r\n").replies.ends_with("web server\r\n"));
+}
+
+#[test]
+fn long_lines_are_swallowed_up_to_a_limit() {
+    let long = format!("NOOP {}\r\nNOOP\r\n", "x".repeat(COMMAND_BYTES_MAX));
+    assert_eq!(codes(Config::default(), &long), ["500 5.5.2", "250 2.0.0"]);
+    let endless = talk(Config::default(), &"x".repeat(SWALLOW_BYTES_MAX + 1));
+    assert!(endless.closed && endless.replies.contains("421 4.7.0"));
+}
+
+#[test]
+fn many_errors_end_the_session() {
+    let seen = talk(Config { errors_max: 3, ..Config::default() }, &"X\r\n".repeat(9));
+    assert_eq!(seen.replies.matches("500 5.5.2").count(), 3);
+    assert!(seen.closed && seen.replies.ends_with("421 4.7.0 localhost too many errors, closing\r\n"));
+}
+
+#[test]
+fn a_refused_beginning_ends_the_transaction() {
+    let text = "EHLO c\r\nMAIL FROM:<busy@x>\r\nRCPT TO:<a@b>\r\nDATA\r\nMAIL FROM:<a@b>\r\n";
+    assert_eq!(codes(Config::default(), text)[3..], ["452 4.3.1", "250 2.1.0"]);
+}
+
+#[test]
+fn replies_do_not_pile_up() {
+    assert_eq!(codes(Config::default(), &"HELP\r\n".repeat(5000)).len(), 5000);
+}
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    let text = "LHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<>\r\nRCPT TO:<c@d>\r\nDATA\r\nx\r\n.\r\nQUIT\r\n";
+    let last = ["354 end", "250 2.0.0", "250 2.0.0", "221 2.0.0"];
+    assert_eq!(codes(lmtp(), text)[5..], last);
+    let large = codes(Config { size_max: 1, ..lmtp() }, text);
+    assert_eq!(large[5..], ["354 end", "552 5.3.4", "552 5.3.4", "221 2.0.0"]);
+    assert_eq!(codes(lmtp(), "EHLO c\r\nHELO c\r\n"), ["500 5.5.1"; 2]);
+    assert_eq!(codes(lmtp(), "LHLO c\r\nMAIL FROM:<a@b>\r\nDATA\r\n").last().unwrap(), "503 5.5.1");
+    assert!(talk(lmtp(), "").replies.starts_with("220 localhost LMTP"));
+}
+
+#[test]
+fn a_shutdown_is_announced() {
+    assert_eq!(
+        Config::default().closing_reply("shutting down").to_string(),
+        "421 4.3.2 localhost shutting down"
+    );
+}
+
+#[test]
+fn the_origin_tells_how_the_client_said_hello() {
+    let mut session = Session::new(Arc::new(Config::default()));
+    let mut origin = |mut text: &[u8]| {
+        session.step(&mut text, &mut Vec::new());
+        let origin = session.origin();
+        (origin.protocol.to_string(), origin.helo.map(|helo| helo.to_string()))
+    };
+    assert_eq!(origin(b""), ("smtp".into(), None));
+    assert_eq!(origin(b"EHLO a\x1b\r\n"), ("smtp".into(), None));
+    assert_eq!(origin(b"EHLO a\xff\r\n"), ("esmtp".into(), Some("a\\xff".into())));
+    assert_eq!(origin(b"HELO b\r\n"), ("smtp".into(), Some("b".into())));
+}
+
+/// Pieces of conversations, good and bad.
+fn words() -> impl Strategy<Value = Vec<u8>> {
+    let word = prop::sample::select(vec![
+        "EHLO c\r\n",
+        "LHLO c\r\n",
+        "MAIL FROM:<a@b>\r\n",
+        "MAIL FROM:<busy@x>\r\n",
+        "RCPT TO:<c@d>\r\n",
+        "DATA\r\n",
+        ".\r\n",
+        "..\r\n",
+        "text\r\n",
+        "\r\n.\r\n",
+        "RSET\r\n",
+        "QUIT\r\n",
+        "bad\r\n",
+        "\n",
+        "\r",
+        ".",
+        "\r\n",
+        "x",
+    ]);
+    prop::collection::vec(word, 0..30).prop_map(|words| words.concat().into_bytes())
+}
+
+fn started() -> impl Strategy<Value = Vec<u8>> {
+    words().prop_map(|words| {
+        [b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n", words.as_slice()].concat()
+    })
+}
+
+proptest! {
+    #[test]
+    fn pieces_make_no_difference(
+        text in prop_oneof![words(), started()],
+        size in 1_usize..20,
+        lmtp: bool,
+        normalize: bool,
+    ) {
+        let config = || Config {
+            dialect: if lmtp { Dialect::Lmtp } else { Dialect::Smtp },
+            bare: if normalize { BareLineEnds::Normalize } else { BareLineEnds::Reject },
+            size_max: 20,
+            errors_max: 4,
+            ..Config::default()
+        };
+        prop_assert_eq!(play(config(), text.chunks(size)), play(config(), [text.as_slice()]));
+    }
+
+    #[test]
+    fn no_bytes_panic(pieces: Vec<Vec<u8>>) {
+        play(Config::default(), pieces.iter().map(Vec::as_slice));
+    }
+}
