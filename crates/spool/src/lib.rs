@@ -1,1 +1,45 @@
-//! Placeholder.
+//! The spool: the only code that changes the queue on disk.
+//!
+//! A message is one file; its directory is its state, its name carries its
+//! counts, and a change of state is one rename. [`Spool`] can accept mail;
+//! only the one [`Owner`] can move it: it hands out [`Claim`]s and
+//! [`Outbound`]s, whose transitions take `self`, so that what was moved once
+//! can't be moved again. `queue-layout.md` is the normative text.
+//!
+//! No other crate may rename, create or unlink anything in a spool.
+
+#![forbid(unsafe_code)]
+
+mod accept;
+mod check;
+mod disk;
+mod dropbox;
+mod error;
+mod journal;
+pub mod layout;
+mod message;
+mod name;
+mod operator;
+mod owner;
+mod recovery;
+mod spool;
+mod state;
+pub mod storage;
+mod twins;
+mod window;
+
+pub use accept::{Accepted, Draft};
+pub use check::{Checked, Finding, check};
+pub use disk::Disk;
+pub use dropbox::{Canonical, DropDraft, Refused, Taken};
+pub use error::{Severity, SpoolError};
+pub use journal::{Done, Journal, Key};
+pub use layout::{Dir, WorkerId};
+pub use message::{Content, Message, Unreadable};
+pub use name::Name;
+pub use operator::{Deferred, OperatorError};
+pub use owner::{Owner, TakeError};
+pub use recovery::{INTERRUPTIONS_MAX, Recovered, STRIKES_MAX};
+pub use spool::{Counts, OpenError, Spool};
+pub use state::{Claim, Outbound, Waiting};
+pub use window::Window;

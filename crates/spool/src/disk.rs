@@ -1,0 +1,240 @@
+//! The real disk: [`Storage`] by system calls relative to open directories.
+//!
+//! Nothing here decides anything. It must never follow a link inside of the
+//! spool and never replace a name by a rename.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::FileExt;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lazaret_envelope::Timestamp;
+use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
+use rustix::io::Errno;
+
+use crate::layout::{CLAIMED, Dir, WorkerId};
+use crate::storage::{Kind, Room, Status, Storage, StoredFile};
+
+/// A spool on a real file system.
+#[derive(Debug)]
+pub struct Disk {
+    root: PathBuf,
+    top: OwnedFd,
+    open: Mutex<BTreeMap<Dir, Arc<OwnedFd>>>,
+}
+
+const DIRECTORY: OFlags =
+    OFlags::RDONLY.union(OFlags::DIRECTORY).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const NEW_FILE: OFlags =
+    OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const APPEND: OFlags = OFlags::RDWR.union(OFlags::APPEND).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
+
+impl Disk {
+    /// Opens the directory that holds a spool.
+    ///
+    /// # Errors
+    /// As open(2).
+    pub fn open(root: &Path) -> io::Result<Self> {
+        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        let top = fs::open(root, flags, Mode::empty())?;
+        Ok(Self { root: root.to_owned(), top, open: Mutex::default() })
+    }
+
+    /// Where the spool lies.
+    #[must_use]
+    pub fn root(&self) -> &Path {
+        &self.root
+    }
+
+    /// The directory's descriptor; opened once. Those who may only write into
+    /// `drop/` can't open it for reading, which is why none is opened ahead.
+    fn dir(&self, dir: Dir) -> io::Result<Arc<OwnedFd>> {
+        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(fd) = open.get(&dir) {
+            return Ok(Arc::clone(fd));
+        }
+        let path = dir.to_string();
+        let fd = match fs::openat(&self.top, path.as_str(), DIRECTORY, Mode::empty()) {
+            Err(Errno::ACCESS) => {
+                fs::openat(&self.top, path.as_str(), DIRECTORY | OFlags::PATH, Mode::empty())?
+            }
+            other => other?,
+        };
+        let fd = Arc::new(fd);
+        open.insert(dir, Arc::clone(&fd));
+        Ok(fd)
+    }
+}
+
+impl Storage for Disk {
+    fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        let mode = Mode::from_raw_mode(dir.file_mode());
+        let file = fs::openat(self.dir(dir)?, name, NEW_FILE, mode)?;
+        if dir == Dir::Drop {
+            // Whatever the user's umask: the owner of the spool must be able to read it.
+            fs::fchmod(&file, mode)?;
+        }
+        Ok(Box::new(DiskFile(file.into())))
+    }
+
+    fn open_append(&self, dir: Dir, name: &str) -> io::Result<(Box<dyn StoredFile>, bool)> {
+        let directory = self.dir(dir)?;
+        let (file, created) = match fs::openat(&directory, name, APPEND, Mode::empty()) {
+            Err(Errno::NOENT) => {
+                let flags = APPEND | OFlags::CREATE | OFlags::EXCL;
+                (fs::openat(&directory, name, flags, Mode::from_raw_mode(dir.file_mode()))?, true)
+            }
+            other => (other?, false),
+        };
+        Ok((Box::new(DiskFile(file.into())), created))
+    }
+
+    fn open(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        let file = fs::openat(self.dir(dir)?, name, READ, Mode::empty())?;
+        Ok(Box::new(DiskFile(file.into())))
+    }
+
+    fn rename(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        self.rename_foreign((from.0, OsStr::new(from.1)), to)
+    }
+
+    fn unlink(&self, dir: Dir, name: &str) -> io::Result<()> {
+        Ok(fs::unlinkat(self.dir(dir)?, name, AtFlags::empty())?)
+    }
+
+    fn sync_dir(&self, dir: Dir) -> io::Result<()> {
+        Ok(fs::fsync(self.dir(dir)?)?)
+    }
+
+    fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {
+        for entry in fs::Dir::read_from(self.dir(dir)?)? {
+            let entry = entry?;
+            let name = entry.file_name().to_bytes();
+            if name != b"." && name != b".." {
+                visit(OsStr::from_bytes(name));
+            }
+        }
+        Ok(())
+    }
+
+    fn status(&self, dir: Dir, name: &OsStr) -> io::Result<Status> {
+        Ok(status(&fs::statat(self.dir(dir)?, name, AtFlags::SYMLINK_NOFOLLOW)?))
+    }
+
+    fn rename_foreign(&self, from: (Dir, &OsStr), to: (Dir, &str)) -> io::Result<()> {
+        Ok(fs::renameat_with(self.dir(from.0)?, from.1, self.dir(to.0)?, to.1, RenameFlags::NOREPLACE)?)
+    }
+
+    fn workers(&self) -> io::Result<Vec<WorkerId>> {
+        let claimed = fs::openat(&self.top, CLAIMED, DIRECTORY, Mode::empty())?;
+        let mut workers = Vec::new();
+        for entry in fs::Dir::read_from(claimed)? {
+            let entry = entry?;
+            let name = entry.file_name().to_str().unwrap_or_default();
+            workers.extend(name.parse().ok().map(WorkerId).filter(|worker| worker.to_string() == name));
+        }
+        workers.sort_unstable();
+        Ok(workers)
+    }
+
+    fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
+        let dir = Dir::Claimed(worker);
+        match fs::mkdirat(&self.top, dir.to_string(), Mode::from_raw_mode(dir.mode())) {
+            Ok(()) => Ok(fs::fsync(fs::openat(&self.top, CLAIMED, DIRECTORY, Mode::empty())?)?),
+            Err(Errno::EXIST) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        let system = fs::fstatvfs(&self.top)?;
+        let bytes = fs2::available_space(&self.root)?;
+        // btrfs allots inodes as it goes and says that it has none at all.
+        Ok(Room { bytes, inodes: (system.f_files > 0).then_some(system.f_favail) })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::now()
+    }
+
+    fn unique(&self) -> u128 {
+        let mut bytes = [0; 16];
+        let mut filled = 0;
+        while filled < bytes.len() {
+            match rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty()) {
+                Ok(count) => filled += count,
+                Err(Errno::INTR) => {}
+                // getrandom(2) fails only where the call does not exist (before Linux 3.17).
+                Err(error) => panic!("no randomness from the kernel: {error}"),
+            }
+        }
+        u128::from_ne_bytes(bytes)
+    }
+}
+
+#[derive(Debug)]
+struct DiskFile(File);
+
+impl StoredFile for DiskFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        io::Write::write_all(&mut self.0, bytes)
+    }
+
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.0.write_all_at(bytes, offset)
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        self.0.read_at(buffer, offset)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.0.sync_all()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        Ok(fs::syncfs(&self.0)?)
+    }
+
+    fn status(&self) -> io::Result<Status> {
+        Ok(status(&fs::fstat(&self.0)?))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        match fs2::FileExt::try_lock_exclusive(&self.0) {
+            Ok(()) => Ok(true),
+            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(fs::fstat(&self.0)?.st_nlink > 0)
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.0.as_fd())
+    }
+}
+
+fn status(stat: &fs::Stat) -> Status {
+    let kind = match FileType::from_raw_mode(stat.st_mode) {
+        FileType::RegularFile => Kind::File,
+        FileType::Directory => Kind::Directory,
+        FileType::Symlink => Kind::Symlink,
+        _ => Kind::Special,
+    };
+    Status {
+        kind,
+        inode: stat.st_ino,
+        size: u64::try_from(stat.st_size).unwrap_or(0),
+        mode: stat.st_mode & 0o7777,
+        owner: stat.st_uid,
+    }
+}

@@ -1,0 +1,65 @@
+//! What can go wrong with a spool, and how badly.
+//!
+//! An error names the operation and the thing. It must never be answered by
+//! trying an fsync again: after a failed one the kernel calls the pages clean.
+
+use std::io;
+
+/// What an error means for whoever meets it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Severity {
+    /// No room on the disk (ENOSPC, EDQUOT) or no descriptor left: try later.
+    NoRoom,
+    /// The file is not there any more: somebody else moved it.
+    Gone,
+    /// The caller may not do this (EACCES, EPERM).
+    Forbidden,
+    /// Nothing that the spool promises can be kept: stop.
+    Broken,
+}
+
+/// An operation on the spool failed.
+#[derive(Debug, thiserror::Error)]
+#[error("failed to {operation}: {source}")]
+pub struct SpoolError {
+    operation: String,
+    #[source]
+    source: io::Error,
+}
+
+impl SpoolError {
+    /// An error of an operation such as `rename incoming/a to claimed/1/b`.
+    pub(crate) fn new(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
+        Self { operation: operation.into(), source: source.into() }
+    }
+
+    /// How bad it is.
+    #[must_use]
+    pub fn severity(&self) -> Severity {
+        use rustix::io::Errno;
+        match self.source.raw_os_error().map(Errno::from_raw_os_error) {
+            Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE) => Severity::NoRoom,
+            Some(Errno::NOENT) => Severity::Gone,
+            Some(Errno::ACCESS | Errno::PERM) => Severity::Forbidden,
+            _ => Severity::Broken,
+        }
+    }
+
+    /// The error of the operating system.
+    #[must_use]
+    pub fn io(&self) -> &io::Error {
+        &self.source
+    }
+}
+
+/// Adds the operation to an error of the operating system.
+pub(crate) trait Context<T> {
+    /// `operation` completes the sentence "failed to …".
+    fn context<S: Into<String>>(self, operation: impl FnOnce() -> S) -> Result<T, SpoolError>;
+}
+
+impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
+    fn context<S: Into<String>>(self, operation: impl FnOnce() -> S) -> Result<T, SpoolError> {
+        self.map_err(|error| SpoolError::new(operation(), error))
+    }
+}

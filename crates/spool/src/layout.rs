@@ -1,0 +1,121 @@
+//! The names of everything in a spool: directories, files beside them, modes.
+//!
+//! `queue-layout.md` describes the same in words, and a test compares the two.
+//! No other module may spell a name of the spool.
+
+use std::fmt;
+
+use lazaret_envelope::MessageId;
+
+/// Number of a router worker; it names the worker's directory below `claimed/`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct WorkerId(pub u16);
+
+impl fmt::Display for WorkerId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
+/// A directory of the spool. A message's directory is its state.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Dir {
+    /// Being written by an intake that holds a lock on the file.
+    Tmp,
+    /// Drop-box for other programs and unprivileged users: untrusted.
+    Drop,
+    /// Accepted, waiting for a worker.
+    Incoming,
+    /// In the hands of a router worker: under suspicion.
+    Claimed(WorkerId),
+    /// Routed; a delivery is at work on it.
+    Outbound,
+    /// Comes back to [`Incoming`](Self::Incoming) when due.
+    Waiting,
+    /// Quarantine: messages and their reports.
+    Deferred,
+    /// What deliveries have done so far, by message.
+    Journal,
+}
+
+impl Dir {
+    /// Every directory but those of the workers.
+    pub const FIXED: [Self; 7] =
+        [Self::Tmp, Self::Drop, Self::Incoming, Self::Outbound, Self::Waiting, Self::Deferred, Self::Journal];
+
+    /// Mode of the directory: only Lazaret's user may look inside. Whoever is in
+    /// the group of `drop/` may put files there, but not list or remove others'.
+    #[must_use]
+    pub const fn mode(self) -> u32 {
+        match self {
+            Self::Drop => 0o1730,
+            _ => 0o700,
+        }
+    }
+
+    /// Mode of a file in the directory. Those in `drop/` belong to whoever put
+    /// them there, and the spool's owner must be able to read them; that nobody
+    /// else can find them is the directory's work.
+    #[must_use]
+    pub const fn file_mode(self) -> u32 {
+        match self {
+            Self::Drop => 0o644,
+            _ => 0o600,
+        }
+    }
+}
+
+impl fmt::Display for Dir {
+    /// The path from the top of the spool.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tmp => f.write_str("tmp"),
+            Self::Drop => f.write_str("drop"),
+            Self::Incoming => f.write_str("incoming"),
+            Self::Claimed(worker) => write!(f, "{CLAIMED}/{worker}"),
+            Self::Outbound => f.write_str("outbound"),
+            Self::Waiting => f.write_str("waiting"),
+            Self::Deferred => f.write_str("deferred"),
+            Self::Journal => f.write_str("journal"),
+        }
+    }
+}
+
+/// The directory above the workers' directories.
+pub const CLAIMED: &str = "claimed";
+
+/// The file that says which version of this layout the spool has.
+pub const VERSION_FILE: &str = "version";
+
+/// What stands in [`VERSION_FILE`].
+pub const VERSION_TEXT: &str = "lazaret-spool 1\n";
+
+/// The file that the one owner of the spool holds locked.
+pub const LOCK_FILE: &str = "lock";
+
+/// The socket on which the owner takes commands.
+pub const CONTROL_SOCKET: &str = "control";
+
+/// Ending of the report beside a deferred message.
+pub const REPORT_SUFFIX: &str = ".report";
+
+/// Ending of a message's journal.
+pub const JOURNAL_SUFFIX: &str = ".log";
+
+/// In `drop/`, a file of this beginning is still being written.
+pub const DROP_WRITING: &str = ".writing.";
+
+/// In `drop/`, a file of this beginning and an id is being taken in under it.
+pub const DROP_TAKEN: &str = ".taken.";
+
+/// The name of a message's report.
+#[must_use]
+pub fn report_name(id: MessageId) -> String {
+    format!("{id}{REPORT_SUFFIX}")
+}
+
+/// The name of a message's journal.
+#[must_use]
+pub fn journal_name(id: MessageId) -> String {
+    format!("{id}{JOURNAL_SUFFIX}")
+}

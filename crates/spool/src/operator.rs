@@ -1,0 +1,173 @@
+//! The quarantine as an operator handles it: list, release, delete.
+//!
+//! Only an operator takes a message out of `deferred/`. A release clears every
+//! count: it is the operator's word that the message may be tried again. What
+//! is not a whole message must never be released.
+
+use std::io;
+
+use lazaret_envelope::{Cause, Line, MessageId, Report};
+use tracing::info;
+
+use crate::error::{Context, SpoolError};
+use crate::layout::{Dir, REPORT_SUFFIX, journal_name, report_name};
+use crate::message::Unreadable;
+use crate::name::Name;
+use crate::owner::Owner;
+use crate::spool::Spool;
+use crate::storage::Kind;
+
+/// Longest report that is read, in bytes.
+const REPORT_BYTES_MAX: u64 = 1 << 20;
+
+/// A message in quarantine.
+#[derive(Debug, Clone)]
+pub struct Deferred {
+    /// Its name in `deferred/`.
+    pub name: Name,
+    /// The report beside it, if there is one that can be read.
+    pub report: Option<Report>,
+    /// Size of the file in bytes, envelope included.
+    pub file_size: u64,
+}
+
+impl Deferred {
+    /// Why it is here: as the report says, or the name, or nobody.
+    #[must_use]
+    pub fn cause(&self) -> Cause {
+        self.report.as_ref().map(|report| report.cause).or(self.name.cause).unwrap_or(Cause::ByHand)
+    }
+}
+
+/// Why an operator's command could not be carried out on a message.
+#[derive(Debug, thiserror::Error)]
+pub enum OperatorError {
+    /// There is no such message.
+    #[error("no message {0} in deferred/; `lazaret deferred list` shows what is there")]
+    Missing(MessageId),
+    /// Several files bear the id.
+    #[error("several files in deferred/ bear the id {0}: compare them and keep one, by hand")]
+    Ambiguous(MessageId),
+    /// It is not a whole message.
+    #[error("message {id} can't be released: {why}; copy the file out, mend it, and put it into drop/")]
+    NotWhole {
+        /// Which one.
+        id: MessageId,
+        /// What is wrong with it.
+        why: Unreadable,
+    },
+    /// It is no regular file.
+    #[error("{id} is {}: remove it from deferred/ by hand", .kind.words())]
+    NoFile {
+        /// Which one.
+        id: MessageId,
+        /// What it is.
+        kind: Kind,
+    },
+    /// The disk.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl Spool {
+    /// Every message in quarantine, oldest first.
+    ///
+    /// # Errors
+    /// `deferred/` can't be read.
+    pub fn deferred(&self) -> Result<Vec<Deferred>, SpoolError> {
+        let mut names = Vec::new();
+        self.scan(Dir::Deferred, |name, _| names.extend(name))?;
+        names.sort_unstable();
+        names.into_iter().map(|name| self.deferred_entry(name)).collect()
+    }
+
+    fn deferred_entry(&self, name: Name) -> Result<Deferred, SpoolError> {
+        let text = name.to_string();
+        let status = self.storage.status(Dir::Deferred, text.as_ref());
+        let file_size = status.context(|| format!("look at deferred/{text}"))?.size;
+        Ok(Deferred { name, report: self.report(name.id)?, file_size })
+    }
+
+    /// One message in quarantine.
+    ///
+    /// # Errors
+    /// There is none, or more than one, or `deferred/` can't be read.
+    pub fn find_deferred(&self, id: MessageId) -> Result<Deferred, OperatorError> {
+        let mut names = Vec::new();
+        self.scan(Dir::Deferred, |name, _| names.extend(name.filter(|name| name.id == id)))?;
+        match names[..] {
+            [] => Err(OperatorError::Missing(id)),
+            [name] => Ok(self.deferred_entry(name)?),
+            _ => Err(OperatorError::Ambiguous(id)),
+        }
+    }
+
+    /// The report about a message; `None` if there is none that can be read.
+    fn report(&self, id: MessageId) -> Result<Option<Report>, SpoolError> {
+        let name = report_name(id);
+        let file = match self.storage.open(Dir::Deferred, &name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
+            other => other.context(|| format!("open deferred/{name}"))?,
+        };
+        let size = file.status().context(|| format!("look at deferred/{name}"))?.size.min(REPORT_BYTES_MAX);
+        let mut bytes = vec![0; usize::try_from(size).unwrap_or(0)];
+        let count = file.read_at(&mut bytes, 0).context(|| format!("read deferred/{name}"))?;
+        Ok(Report::parse(&bytes[..count]).ok())
+    }
+}
+
+/// The id of the message that a report is about.
+pub(crate) fn reported_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
+    raw.to_str()?.strip_suffix(REPORT_SUFFIX)?.parse().ok()
+}
+
+impl Owner {
+    /// Takes a message out of quarantine and back to `incoming/`, all counts
+    /// cleared.
+    ///
+    /// # Errors
+    /// There is no such message, it is not whole, or the disk failed.
+    pub fn release(&self, id: MessageId) -> Result<(), OperatorError> {
+        let deferred = self.spool.find_deferred(id)?;
+        let verified = self.spool.read(Dir::Deferred, deferred.name).and_then(|message| message.verify());
+        match verified {
+            Err(Unreadable::Io(error)) => return Err(error.into()),
+            Err(Unreadable::Foreign(kind)) => return Err(OperatorError::NoFile { id, kind }),
+            Err(why) => return Err(OperatorError::NotWhole { id, why }),
+            Ok(()) => {}
+        }
+        self.move_durably((Dir::Deferred, deferred.name), (Dir::Incoming, deferred.name.cleared()))?;
+        self.remove_if_there(Dir::Deferred, &report_name(id))?;
+        self.note_unsynced([Dir::Deferred], None);
+        info!(%id, cause = %deferred.cause(), "released");
+        Ok(())
+    }
+
+    /// Deletes a message in quarantine for good, with its report and journal.
+    ///
+    /// # Errors
+    /// There is no such message, it is no file, or the disk failed.
+    pub fn delete(&self, id: MessageId) -> Result<(), OperatorError> {
+        let deferred = self.spool.find_deferred(id)?;
+        let text = deferred.name.to_string();
+        let status = self.spool.storage.status(Dir::Deferred, text.as_ref());
+        let kind = status.context(|| format!("look at deferred/{text}"))?.kind;
+        if kind == Kind::Directory {
+            return Err(OperatorError::NoFile { id, kind });
+        }
+        self.remove_if_there(Dir::Deferred, &text)?;
+        self.sync_dir(Dir::Deferred)?;
+        self.remove_if_there(Dir::Deferred, &report_name(id))?;
+        self.remove_if_there(Dir::Journal, &journal_name(id))?;
+        info!(%id, cause = %deferred.cause(), "deleted");
+        Ok(())
+    }
+
+    /// Writes the report about a message that lies in `deferred/` already.
+    pub(crate) fn write_report_beside(&self, report: &Report) -> Result<(), SpoolError> {
+        let _ = self.write_report(Name::first(report.id), report)?;
+        self.sync_dir(Dir::Deferred)?;
+        info!(id = %report.id, cause = %report.cause, detail = %Line::escaped(report.detail.as_str()), "deferred");
+        Ok(())
+    }
+}

@@ -1,0 +1,349 @@
+//! The one process that may move accepted mail: it holds the spool's lock.
+//!
+//! It claims, scans and wakes messages, and makes the traces of finished ones
+//! durable. Everything that one message can go through is in [`state`](crate::state);
+//! what happened before this process started is [`recovery`](crate::recovery)'s.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::fmt;
+use std::fs::{self, File};
+use std::io::{self, Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread;
+use std::time::Duration;
+
+use lazaret_envelope::{Cause, Line, MessageId, Report};
+use tracing::{debug, error, info, warn};
+
+use crate::error::{Context, Severity, SpoolError};
+use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name, report_name};
+use crate::name::Name;
+use crate::spool::Spool;
+use crate::state::Claim;
+
+/// The owner of a spool. Cheap to clone; the lock goes with the last clone.
+#[derive(Clone)]
+pub struct Owner {
+    pub(crate) spool: Spool,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    lock: Mutex<File>,
+    unsynced: Mutex<Unsynced>,
+    was_clean: bool,
+}
+
+/// What finished messages left behind that is not durable yet.
+#[derive(Default)]
+struct Unsynced {
+    dirs: BTreeSet<Dir>,
+    journals: Vec<MessageId>,
+}
+
+impl fmt::Debug for Owner {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Owner of {:?}", self.spool)
+    }
+}
+
+/// Why a spool can't be owned.
+#[derive(Debug, thiserror::Error)]
+pub enum TakeError {
+    /// Somebody else has it.
+    #[error("the spool at {path} is in use: {holder}; stop that one first, or name another spool")]
+    Held {
+        /// The spool.
+        path: PathBuf,
+        /// What the other one says of itself.
+        holder: Line,
+    },
+    /// The lock file can't be used.
+    #[error("failed to lock {path}: {source}")]
+    Io {
+        /// The lock file.
+        path: PathBuf,
+        /// How it was refused.
+        source: io::Error,
+    },
+}
+
+/// What the lock file says after a clean stop.
+const STOPPED: &str = "stopped cleanly\n";
+
+/// Most bytes of the lock file that are shown.
+const HOLDER_BYTES_MAX: u64 = 256;
+
+/// How long a rename waits for room in a directory before it gives up.
+const ROOM_TRIES: u32 = 60;
+
+/// Pause between two looks for room.
+const ROOM_PAUSE: Duration = Duration::from_secs(1);
+
+impl Owner {
+    /// Takes the spool's lock. There is one owner at a time.
+    ///
+    /// # Errors
+    /// Somebody else holds the lock, or it can't be used.
+    pub fn take(spool: Spool) -> Result<Self, TakeError> {
+        let path = spool.root().join(LOCK_FILE);
+        let io = |source| TakeError::Io { path: path.clone(), source };
+        let mut options = fs::OpenOptions::new();
+        let mut file = options
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(io)?;
+        let locked = fs2::FileExt::try_lock_exclusive(&file);
+        let mut text = String::new();
+        Read::by_ref(&mut file).take(HOLDER_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
+        if let Err(error) = locked {
+            if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() {
+                return Err(io(error));
+            }
+            return Err(TakeError::Held {
+                path: spool.root().into(),
+                holder: Line::escaped(text.trim_end()),
+            });
+        }
+        let was_clean = text.is_empty() || text == STOPPED;
+        let holder = format!(
+            "pid {}, lazaret {}, since {}\n",
+            std::process::id(),
+            env!("CARGO_PKG_VERSION"),
+            spool.now().strftime("%FT%TZ")
+        );
+        write_lock(&mut file, &holder).map_err(io)?;
+        let shared = Shared { lock: Mutex::new(file), unsynced: Mutex::default(), was_clean };
+        Ok(Self { spool, shared: Arc::new(shared) })
+    }
+
+    /// The spool.
+    #[must_use]
+    pub fn spool(&self) -> &Spool {
+        &self.spool
+    }
+
+    /// Whether the owner before this one stopped cleanly, so that no message
+    /// can have two names.
+    #[must_use]
+    pub(crate) fn was_clean(&self) -> bool {
+        self.shared.was_clean
+    }
+
+    /// Makes a worker's directory.
+    ///
+    /// # Errors
+    /// It can't be made.
+    pub fn make_worker(&self, worker: WorkerId) -> Result<(), SpoolError> {
+        self.spool.storage.make_worker(worker).context(|| format!("make {}", Dir::Claimed(worker)))
+    }
+
+    /// Claims messages for a worker, durably: should the machine go down on
+    /// what is in them, the next start finds them claimed. A name that is gone
+    /// was moved by somebody else and is left out.
+    ///
+    /// # Errors
+    /// A rename or a sync failed. What was claimed by then lies in the worker's
+    /// directory, to be recovered.
+    pub fn claim(&self, worker: WorkerId, names: &[Name]) -> Result<Vec<Claim>, SpoolError> {
+        let dir = Dir::Claimed(worker);
+        let mut claims = Vec::with_capacity(names.len());
+        for &name in names {
+            if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
+                claims.push(Claim::new(self.clone(), worker, name.next()));
+            }
+        }
+        if !claims.is_empty() {
+            self.sync_dir(dir)?;
+            self.sync_dir(Dir::Incoming)?;
+        }
+        Ok(claims)
+    }
+
+    /// Moves a message that is due from `waiting/` to `incoming/`; whether it
+    /// was still there. Need not be durable: it would only become due again.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn wake(&self, name: Name) -> Result<bool, SpoolError> {
+        let there = self.try_rename((Dir::Waiting, name), (Dir::Incoming, name.next()))?;
+        if there {
+            debug!(id = %name.id, attempts = name.attempts, "woken");
+        }
+        Ok(there)
+    }
+
+    /// Moves what is no message of ours out of the way, to `deferred/`, with a
+    /// report. It is never opened.
+    ///
+    /// # Errors
+    /// The report or the rename failed.
+    pub fn set_aside(&self, dir: Dir, raw: &OsStr) -> Result<(), SpoolError> {
+        let shown = Line::escaped(raw.as_encoded_bytes());
+        let status = match self.spool.storage.status(dir, raw) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+            other => other.context(|| format!("look at {dir}/{shown}"))?,
+        };
+        let detail = format!("{dir}/{shown} is {} and no message of the spool", status.kind.words());
+        self.set_aside_because(dir, raw, self.spool.new_id(), Cause::Foreign, &detail)
+    }
+
+    /// Moves a file to `deferred/` under a new name, with a report.
+    pub(crate) fn set_aside_because(
+        &self,
+        dir: Dir,
+        raw: &OsStr,
+        id: MessageId,
+        cause: Cause,
+        detail: &str,
+    ) -> Result<(), SpoolError> {
+        let report = Report::new(id, cause, Line::escaped(detail), self.spool.now());
+        let name = self.write_report(Name::first(id), &report)?;
+        let to = Name { cause: name.cause, ..name.next() }.to_string();
+        let moved = self.spool.storage.rename_foreign((dir, raw), (Dir::Deferred, &to));
+        moved
+            .context(|| format!("rename {dir}/{} to deferred/{to}", Line::escaped(raw.as_encoded_bytes())))?;
+        self.sync_dir(Dir::Deferred)?;
+        self.sync_dir(dir)?;
+        log_deferred(&report);
+        Ok(())
+    }
+
+    /// Makes the traces of finished messages durable; to be called at least
+    /// every 100 ms while there are any. A power cut before it may bring a
+    /// message back that was delivered already.
+    ///
+    /// # Errors
+    /// A sync failed: the traces may come back, and nothing may be believed.
+    pub fn flush(&self) -> Result<(), SpoolError> {
+        let Unsynced { dirs, journals } = std::mem::take(&mut *self.unsynced());
+        for dir in dirs {
+            self.sync_dir(dir)?;
+        }
+        for id in journals {
+            self.remove_if_there(Dir::Journal, &journal_name(id))?;
+        }
+        Ok(())
+    }
+
+    /// Writes down that nothing is in hand any more. The lock goes when the
+    /// last clone does.
+    ///
+    /// # Errors
+    /// The traces of finished messages can't be made durable.
+    pub fn stop_cleanly(&self) -> Result<(), SpoolError> {
+        self.flush()?;
+        self.sync_dir(Dir::Incoming)?;
+        let mut lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
+        write_lock(&mut lock, STOPPED).context(|| "write the lock file")
+    }
+
+    pub(crate) fn note_unsynced(&self, dirs: impl IntoIterator<Item = Dir>, journal: Option<MessageId>) {
+        let mut unsynced = self.unsynced();
+        unsynced.dirs.extend(dirs);
+        unsynced.journals.extend(journal);
+    }
+
+    fn unsynced(&self) -> std::sync::MutexGuard<'_, Unsynced> {
+        self.shared.unsynced.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn sync_dir(&self, dir: Dir) -> Result<(), SpoolError> {
+        self.spool.storage.sync_dir(dir).context(|| format!("sync {dir}"))
+    }
+
+    /// Renames a message; `false` if the name is gone. A directory without room
+    /// for the name is waited for: mail on its way out makes some.
+    pub(crate) fn try_rename(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<bool, SpoolError> {
+        let (old, new) = (from.1.to_string(), to.1.to_string());
+        for attempt in 1.. {
+            let renamed = self.spool.storage.rename((from.0, &old), (to.0, &new));
+            let error = match renamed.context(|| format!("rename {}/{old} to {}/{new}", from.0, to.0)) {
+                Ok(()) => return Ok(true),
+                Err(error) => error,
+            };
+            match error.severity() {
+                Severity::Gone => {
+                    warn!(id = %from.1.id, "{}/{old} is gone: somebody else moved it", from.0);
+                    return Ok(false);
+                }
+                Severity::NoRoom if attempt < ROOM_TRIES => {
+                    error!(id = %from.1.id, %error, attempt, "no room for a rename; waiting");
+                    thread::sleep(ROOM_PAUSE);
+                }
+                _ => return Err(error),
+            }
+        }
+        unreachable!("the loop ends by returning")
+    }
+
+    /// Moves a message to another state, durably. Does nothing if it is gone.
+    pub(crate) fn move_durably(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<(), SpoolError> {
+        if self.try_rename(from, to)? {
+            self.sync_dir(to.0)?;
+            self.sync_dir(from.0)?;
+        }
+        Ok(())
+    }
+
+    /// Defers a message: first its report, durably, then the move. Without room
+    /// for a report the cause goes into the name.
+    pub(crate) fn defer(&self, from: (Dir, Name), report: &Report) -> Result<(), SpoolError> {
+        let name = self.write_report(from.1, report)?;
+        let cause = name.cause;
+        self.move_durably(from, (Dir::Deferred, Name { cause, ..name.next() }))?;
+        log_deferred(report);
+        Ok(())
+    }
+
+    /// Writes a report durably; returns the name, bearing the cause if there
+    /// was no room for the report.
+    pub(crate) fn write_report(&self, name: Name, report: &Report) -> Result<Name, SpoolError> {
+        match self.write_report_file(report) {
+            Ok(()) => Ok(name),
+            Err(error) if error.severity() == Severity::NoRoom => {
+                error!(id = %name.id, %error, "no room for a report: its cause goes into the name");
+                self.remove_if_there(Dir::Deferred, &report_name(name.id))?;
+                Ok(Name { cause: Some(report.cause), ..name })
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write_report_file(&self, report: &Report) -> Result<(), SpoolError> {
+        let file_name = report_name(report.id);
+        self.remove_if_there(Dir::Deferred, &file_name)?;
+        let operation = || format!("write deferred/{file_name}");
+        let mut file = self.spool.storage.create(Dir::Deferred, &file_name).context(operation)?;
+        file.append(report.to_string().as_bytes()).context(operation)?;
+        file.sync().context(operation)
+    }
+
+    /// Removes a name that may be gone already.
+    pub(crate) fn remove_if_there(&self, dir: Dir, name: &str) -> Result<bool, SpoolError> {
+        match self.spool.storage.unlink(dir, name) {
+            Ok(()) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context(|| format!("remove {dir}/{name}")),
+        }
+    }
+}
+
+fn log_deferred(report: &Report) {
+    info!(id = %report.id, cause = %report.cause, blame = %report.cause.blame(),
+        detail = %report.detail, "deferred");
+}
+
+fn write_lock(file: &mut File, text: &str) -> io::Result<()> {
+    file.rewind()?;
+    file.set_len(0)?;
+    file.write_all(text.as_bytes())?;
+    file.sync_all()
+}

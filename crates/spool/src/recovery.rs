@@ -1,0 +1,316 @@
+//! What happens at start to what the last owner left behind: one table.
+//!
+//! [`decide`] is the table, [`Owner::recover`] carries it out. Doing it twice,
+//! or being cut short in it, changes nothing: each row ends where it would not
+//! apply again. No row deletes accepted mail.
+
+use std::ffi::OsString;
+use std::io;
+
+use lazaret_envelope::{Attempt, Cause, Line, Report};
+use tracing::{info, warn};
+
+use crate::error::{Context, Severity, SpoolError};
+use crate::journal::Done;
+use crate::layout::{DROP_TAKEN, Dir, WorkerId, report_name};
+use crate::name::Name;
+use crate::owner::Owner;
+
+/// Strikes that a message may have and still be tried again.
+pub const STRIKES_MAX: u8 = 1;
+
+/// Deliveries that may be cut short before a message is deferred.
+pub const INTERRUPTIONS_MAX: u8 = 5;
+
+/// What recovery found in a directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Found {
+    /// `tmp/`: an intake holds the lock.
+    BeingWritten,
+    /// `tmp/`: nobody holds the lock; never acknowledged.
+    LeftUnfinished,
+    /// `tmp/`: the whole copy of a dropped file.
+    TakenCopy {
+        /// The original is still in `drop/`.
+        original: bool,
+    },
+    /// `claimed/`: cut short in a worker's hands.
+    Claimed {
+        /// Strikes in its name.
+        strikes: u8,
+        /// A report was written: it was being deferred.
+        report: bool,
+    },
+    /// `outbound/`: cut short in delivery.
+    Outbound {
+        /// Interruptions in its name.
+        interruptions: u8,
+        /// A report was written: it was being deferred.
+        report: bool,
+    },
+    /// `tmp/`, `claimed/` or `outbound/`: no name of ours.
+    NoMessage,
+}
+
+/// What recovery does about it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Leaves it alone.
+    Leave,
+    /// Removes it: it was never acknowledged, or another copy is accepted.
+    Remove,
+    /// Accepts it into `incoming/`.
+    Accept,
+    /// Back to `incoming/` with a strike.
+    Strike,
+    /// Back to `incoming/` with an interruption.
+    Interrupt,
+    /// To `deferred/`, with a report.
+    Defer(Cause),
+    /// To `deferred/`, beside the report that is there already.
+    FinishDefer,
+    /// To `deferred/` as something foreign.
+    SetAside,
+}
+
+/// The table.
+pub(crate) fn decide(found: Found) -> Action {
+    match found {
+        Found::BeingWritten => Action::Leave,
+        Found::LeftUnfinished | Found::TakenCopy { original: true } => Action::Remove,
+        Found::TakenCopy { original: false } => Action::Accept,
+        Found::Claimed { report: true, .. } | Found::Outbound { report: true, .. } => Action::FinishDefer,
+        Found::Claimed { strikes, .. } if strikes >= STRIKES_MAX => Action::Defer(Cause::Interrupted),
+        Found::Claimed { .. } => Action::Strike,
+        Found::Outbound { interruptions, .. } if interruptions + 1 >= INTERRUPTIONS_MAX => {
+            Action::Defer(Cause::InterruptedDelivery)
+        }
+        Found::Outbound { .. } => Action::Interrupt,
+        Found::NoMessage => Action::SetAside,
+    }
+}
+
+/// What recovery did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Recovered {
+    /// Unfinished files removed from `tmp/`.
+    pub removed: u64,
+    /// Copies of dropped files accepted.
+    pub accepted: u64,
+    /// Messages given a strike.
+    pub struck: u64,
+    /// Messages whose delivery was cut short.
+    pub interrupted: u64,
+    /// Messages deferred.
+    pub deferred: u64,
+    /// Second names of one message removed.
+    pub twins: u64,
+    /// Things set aside that are no messages.
+    pub set_aside: u64,
+}
+
+impl Owner {
+    /// Brings the spool in order after whatever ended the last owner.
+    ///
+    /// # Errors
+    /// An operation failed; the next start goes on.
+    pub fn recover(&self) -> Result<Recovered, SpoolError> {
+        let mut recovered = Recovered::default();
+        if !self.was_clean() {
+            self.resolve_twins(&mut recovered)?;
+        }
+        let workers = self.spool.storage.workers().context(|| "list claimed")?;
+        let mut dirs = vec![Dir::Tmp, Dir::Outbound];
+        dirs.extend(workers.into_iter().map(Dir::Claimed));
+        let mut changed = false;
+        for &dir in &dirs {
+            changed |= self.recover_dir(dir, &mut recovered)?;
+        }
+        if changed {
+            for dir in [Dir::Incoming, Dir::Deferred].iter().chain(&dirs) {
+                self.sync_dir(*dir)?;
+            }
+        }
+        info!(?recovered, clean = self.was_clean(), "recovered");
+        Ok(recovered)
+    }
+
+    fn recover_dir(&self, dir: Dir, recovered: &mut Recovered) -> Result<bool, SpoolError> {
+        let mut entries: Vec<(Option<Name>, OsString)> = Vec::new();
+        self.spool.scan(dir, |name, raw| entries.push((name, raw.to_owned())))?;
+        for (name, raw) in &entries {
+            let found = self.look(dir, *name, raw)?;
+            self.act(dir, *name, raw, decide(found), recovered)?;
+        }
+        Ok(!entries.is_empty())
+    }
+
+    fn look(&self, dir: Dir, name: Option<Name>, raw: &OsString) -> Result<Found, SpoolError> {
+        let Some(name) = name else {
+            return Ok(Found::NoMessage);
+        };
+        Ok(match dir {
+            Dir::Tmp if self.is_locked(dir, name)? => Found::BeingWritten,
+            Dir::Tmp if name.taken => {
+                let original = format!("{DROP_TAKEN}{}", name.id);
+                Found::TakenCopy { original: self.exists(Dir::Drop, &original)? }
+            }
+            Dir::Tmp => Found::LeftUnfinished,
+            Dir::Claimed(_) => Found::Claimed {
+                strikes: name.strikes,
+                report: self.exists(Dir::Deferred, &report_name(name.id))?,
+            },
+            Dir::Outbound => Found::Outbound {
+                interruptions: name.interruptions,
+                report: self.exists(Dir::Deferred, &report_name(name.id))?,
+            },
+            _ => unreachable!("recovery does not look at {raw:?} in {dir}"),
+        })
+    }
+
+    fn act(
+        &self,
+        dir: Dir,
+        name: Option<Name>,
+        raw: &OsString,
+        action: Action,
+        recovered: &mut Recovered,
+    ) -> Result<(), SpoolError> {
+        let Some(name) = name else {
+            recovered.set_aside += 1;
+            return self.set_aside(dir, raw);
+        };
+        match action {
+            Action::Leave | Action::SetAside => {}
+            Action::Remove => {
+                self.remove_if_there(dir, &name.to_string())?;
+                recovered.removed += 1;
+            }
+            Action::Accept => {
+                self.try_rename((dir, name), (Dir::Incoming, name.next()))?;
+                info!(id = %name.id, origin = "drop", "accepted");
+                recovered.accepted += 1;
+            }
+            Action::Strike => {
+                self.note_interruption(dir, name);
+                let struck = Name { strikes: name.strikes + 1, ..name.next() };
+                self.try_rename((dir, name), (Dir::Incoming, struck))?;
+                warn!(id = %name.id, strikes = struck.strikes, "struck: it was claimed when Lazaret went down");
+                recovered.struck += 1;
+            }
+            Action::Interrupt => {
+                let next = Name { interruptions: name.interruptions + 1, ..name.next() };
+                self.try_rename((dir, name), (Dir::Incoming, next))?;
+                warn!(id = %name.id, interruptions = next.interruptions,
+                    "interrupted: it was being delivered when Lazaret went down");
+                recovered.interrupted += 1;
+            }
+            Action::Defer(cause) => {
+                self.defer((dir, name), &self.interruption_report(dir, name, cause))?;
+                recovered.deferred += 1;
+            }
+            Action::FinishDefer => {
+                self.move_durably((dir, name), (Dir::Deferred, name.next()))?;
+                info!(id = %name.id, "deferred: a report was there already");
+                recovered.deferred += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Writes down when and where a message was cut short, for a later report.
+    /// The strike in the name is what counts, so failing here fails nothing.
+    fn note_interruption(&self, dir: Dir, name: Name) {
+        let attempt = self.interruption(dir);
+        if let Err(error) = self.append_journal(name.id, &[Done::Interrupted(attempt)]) {
+            warn!(id = %name.id, %error, "could not note when it was cut short");
+        }
+    }
+
+    fn interruption(&self, dir: Dir) -> Attempt {
+        let what = match dir {
+            Dir::Claimed(worker) => format!("worker {worker}: Lazaret or the machine went down"),
+            _ => "delivery: Lazaret or the machine went down".to_owned(),
+        };
+        Attempt { time: self.spool.now(), what: Line::escaped(what) }
+    }
+
+    fn interruption_report(&self, dir: Dir, name: Name, cause: Cause) -> Report {
+        let detail = match dir {
+            Dir::Claimed(_) => {
+                format!("Lazaret or the machine went down {} times while it was claimed", name.strikes + 1)
+            }
+            _ => format!(
+                "Lazaret or the machine went down {} times while it was being delivered",
+                name.interruptions + 1
+            ),
+        };
+        let mut report = Report::new(name.id, cause, Line::escaped(detail), self.spool.now());
+        if let Dir::Claimed(WorkerId(worker)) = dir {
+            report.worker = Some(worker);
+        }
+        report.attempts = self.journal(name.id).unwrap_or_default().attempts;
+        report.attempts.push(self.interruption(dir));
+        match self.spool.read(dir, name) {
+            Ok(message) => report.about(&message.envelope),
+            Err(_) => report,
+        }
+    }
+
+    fn is_locked(&self, dir: Dir, name: Name) -> Result<bool, SpoolError> {
+        let text = name.to_string();
+        match self.spool.storage.open(dir, &text) {
+            Ok(file) => Ok(!file.try_lock().context(|| format!("lock {dir}/{text}"))?),
+            // Gone means that its intake has just finished with it.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
+            Err(error) => Err(error).context(|| format!("open {dir}/{text}")),
+        }
+    }
+
+    pub(crate) fn exists(&self, dir: Dir, name: &str) -> Result<bool, SpoolError> {
+        match self.spool.storage.status(dir, name.as_ref()) {
+            Ok(_) => Ok(true),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context(|| format!("look at {dir}/{name}")),
+        }
+    }
+
+    /// Removes what intakes that ended badly left in `tmp/`.
+    ///
+    /// # Errors
+    /// An operation failed.
+    pub fn clean_tmp(&self) -> Result<(), SpoolError> {
+        match self.recover_dir(Dir::Tmp, &mut Recovered::default()) {
+            Err(error) if error.severity() == Severity::Gone => Ok(()),
+            other => other.map(drop),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every row, in words; `queue-layout.md` has the same.
+    #[test]
+    fn every_row_of_the_table() {
+        for (found, action) in [
+            (Found::BeingWritten, Action::Leave),
+            (Found::LeftUnfinished, Action::Remove),
+            (Found::TakenCopy { original: true }, Action::Remove),
+            (Found::TakenCopy { original: false }, Action::Accept),
+            (Found::Claimed { strikes: 0, report: false }, Action::Strike),
+            (Found::Claimed { strikes: 1, report: false }, Action::Defer(Cause::Interrupted)),
+            (Found::Claimed { strikes: 255, report: false }, Action::Defer(Cause::Interrupted)),
+            (Found::Claimed { strikes: 0, report: true }, Action::FinishDefer),
+            (Found::Claimed { strikes: 1, report: true }, Action::FinishDefer),
+            (Found::Outbound { interruptions: 0, report: false }, Action::Interrupt),
+            (Found::Outbound { interruptions: 3, report: false }, Action::Interrupt),
+            (Found::Outbound { interruptions: 4, report: false }, Action::Defer(Cause::InterruptedDelivery)),
+            (Found::Outbound { interruptions: 0, report: true }, Action::FinishDefer),
+            (Found::NoMessage, Action::SetAside),
+        ] {
+            assert_eq!(decide(found), action, "{found:?}");
+        }
+    }
+}

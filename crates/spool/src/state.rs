@@ -1,0 +1,216 @@
+//! One message in the owner's hands, one type per state.
+//!
+//! Each transition takes `self` and is one rename; when it returns an error the
+//! message lies where it lay, and the next start recovers it. A value that is
+//! dropped without a transition must never lose its message: the file stays.
+
+use lazaret_envelope::{Envelope, Report, Timestamp};
+use tracing::{debug, info};
+
+use crate::error::{Context, SpoolError};
+use crate::journal::{Done, Journal};
+use crate::layout::{Dir, WorkerId};
+use crate::message::{Message, Unreadable};
+use crate::name::{Name, whole_seconds};
+use crate::owner::Owner;
+
+/// A message in `claimed/<worker>/`: under suspicion until there is a verdict.
+#[derive(Debug)]
+#[must_use = "a claim that is dropped stays in claimed/ until the next start"]
+pub struct Claim {
+    owner: Owner,
+    worker: WorkerId,
+    name: Name,
+}
+
+impl Claim {
+    pub(crate) fn new(owner: Owner, worker: WorkerId, name: Name) -> Self {
+        Self { owner, worker, name }
+    }
+
+    /// Its name, with the counts.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.name
+    }
+
+    fn place(&self) -> (Dir, Name) {
+        (Dir::Claimed(self.worker), self.name)
+    }
+
+    /// Opens the message.
+    ///
+    /// # Errors
+    /// It can't be read, or is no message.
+    pub fn open(&self) -> Result<Message, Unreadable> {
+        self.owner.spool.read(Dir::Claimed(self.worker), self.name)
+    }
+
+    /// What happened to the message before.
+    ///
+    /// # Errors
+    /// The journal is there and can't be read.
+    pub fn journal(&self) -> Result<Journal, SpoolError> {
+        self.owner.journal(self.name.id)
+    }
+
+    /// A verdict was reached: on to its delivery, and the strikes are forgotten.
+    /// Not durable, and need not be: lost, the message is routed again.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn routed(self) -> Result<Option<Outbound>, SpoolError> {
+        let struck = self.name.strikes > 0;
+        let name = Name { strikes: 0, ..self.name.next() };
+        if !self.owner.try_rename(self.place(), (Dir::Outbound, name))? {
+            return Ok(None);
+        }
+        debug!(id = %name.id, "routed");
+        let may_repeat = struck || name.may_repeat();
+        Ok(Some(Outbound { owner: self.owner, worker: self.worker, name, may_repeat }))
+    }
+
+    /// To quarantine, with a report.
+    ///
+    /// # Errors
+    /// The report or the move failed.
+    pub fn defer(self, report: &Report) -> Result<(), SpoolError> {
+        self.owner.defer(self.place(), report)
+    }
+
+    /// Back to `incoming/` as if nothing had been: a clean stop costs nothing.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn put_back(self) -> Result<(), SpoolError> {
+        self.owner.try_rename(self.place(), (Dir::Incoming, self.name.next())).map(drop)
+    }
+}
+
+/// A message in `outbound/`: a delivery is at work on it.
+#[derive(Debug)]
+#[must_use = "a message that is dropped stays in outbound/ until the next start"]
+pub struct Outbound {
+    owner: Owner,
+    /// The worker that routed it: its directory may still show the old name.
+    worker: WorkerId,
+    name: Name,
+    may_repeat: bool,
+}
+
+impl Outbound {
+    /// Its name, with the counts.
+    #[must_use]
+    pub fn name(&self) -> Name {
+        self.name
+    }
+
+    /// Whether an earlier delivery may have been cut short, so that what it did
+    /// must be looked for before it is done again.
+    #[must_use]
+    pub fn may_repeat(&self) -> bool {
+        self.may_repeat
+    }
+
+    /// Opens the message.
+    ///
+    /// # Errors
+    /// It can't be read, or is no message.
+    pub fn open(&self) -> Result<Message, Unreadable> {
+        self.owner.spool.read(Dir::Outbound, self.name)
+    }
+
+    /// What deliveries have done so far.
+    ///
+    /// # Errors
+    /// The journal is there and can't be read.
+    pub fn journal(&self) -> Result<Journal, SpoolError> {
+        self.owner.journal(self.name.id)
+    }
+
+    /// Writes down, durably, what a delivery has done.
+    ///
+    /// # Errors
+    /// The journal can't be written.
+    pub fn note(&self, done: &[Done]) -> Result<(), SpoolError> {
+        self.owner.append_journal(self.name.id, done)
+    }
+
+    /// Every recipient has it: the message goes. Becomes durable with the next
+    /// [`Owner::flush`].
+    ///
+    /// # Errors
+    /// It can't be removed.
+    pub fn done(self, envelope: &Envelope) -> Result<(), SpoolError> {
+        self.remove()?;
+        info!(id = %self.name.id, recipients = envelope.transaction.recipients.len(), "delivered");
+        Ok(())
+    }
+
+    fn remove(&self) -> Result<(), SpoolError> {
+        let text = self.name.to_string();
+        self.owner.remove_if_there(Dir::Outbound, &text)?;
+        self.owner.note_unsynced([Dir::Outbound, Dir::Claimed(self.worker)], Some(self.name.id));
+        Ok(())
+    }
+
+    /// A next hop can't take it now: it comes back when due.
+    ///
+    /// # Errors
+    /// The move failed.
+    pub fn wait_until(self, due: Timestamp) -> Result<Waiting, SpoolError> {
+        let name = self.name.next();
+        let name = Name { attempts: name.attempts.saturating_add(1), due: Some(whole_seconds(due)), ..name };
+        self.owner.move_durably((Dir::Outbound, self.name), (Dir::Waiting, name))?;
+        info!(id = %name.id, attempts = name.attempts, %due, "waiting");
+        Ok(Waiting { name })
+    }
+
+    /// To quarantine, with a report.
+    ///
+    /// # Errors
+    /// The report or the move failed.
+    pub fn defer(self, report: &Report) -> Result<(), SpoolError> {
+        self.owner.defer((Dir::Outbound, self.name), report)
+    }
+
+    /// Back to `incoming/` as if nothing had been: a clean stop costs nothing.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn put_back(self) -> Result<(), SpoolError> {
+        self.owner.try_rename((Dir::Outbound, self.name), (Dir::Incoming, self.name.next())).map(drop)
+    }
+}
+
+/// A message in `waiting/`.
+#[derive(Debug, Clone, Copy)]
+pub struct Waiting {
+    /// Its name, with the time at which it is due.
+    pub name: Name,
+}
+
+impl Owner {
+    pub(crate) fn journal(&self, id: lazaret_envelope::MessageId) -> Result<Journal, SpoolError> {
+        let name = crate::layout::journal_name(id);
+        match self.spool.storage.open(Dir::Journal, &name) {
+            Ok(file) => Journal::read(&*file).context(|| format!("read journal/{name}")),
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(Journal::default()),
+            Err(error) => Err(error).context(|| format!("open journal/{name}")),
+        }
+    }
+
+    pub(crate) fn append_journal(
+        &self,
+        id: lazaret_envelope::MessageId,
+        done: &[Done],
+    ) -> Result<(), SpoolError> {
+        let name = crate::layout::journal_name(id);
+        let operation = || format!("write journal/{name}");
+        let (mut file, created) = self.spool.storage.open_append(Dir::Journal, &name).context(operation)?;
+        let text = Journal::text(&*file, created, done).context(operation)?;
+        file.append(text.as_bytes()).context(operation)?;
+        file.sync().context(operation)?;
+        if created { self.sync_dir(Dir::Journal) } else { Ok(()) }
+    }
+}
