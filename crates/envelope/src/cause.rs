@@ -59,6 +59,8 @@ pub enum Cause {
     Tree,
     /// The cell was killed from outside, twice.
     Killed,
+    /// Reading the file failed in the cell (SIGBUS), twice, though its bytes are right.
+    BusError,
     /// The cell answered nonsense, twice.
     InvalidVerdict,
     /// Lazaret or the machine went down twice while the message was claimed.
@@ -83,7 +85,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order in which documents list them.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::Memory,
         Self::CpuTime,
         Self::WallTime,
@@ -92,6 +94,7 @@ impl Cause {
         Self::Limit,
         Self::Tree,
         Self::Killed,
+        Self::BusError,
         Self::InvalidVerdict,
         Self::Interrupted,
         Self::InterruptedDelivery,
@@ -116,6 +119,7 @@ impl Cause {
             Self::Limit => "limit",
             Self::Tree => "tree",
             Self::Killed => "killed",
+            Self::BusError => "bus-error",
             Self::InvalidVerdict => "invalid-verdict",
             Self::Interrupted => "interrupted",
             Self::InterruptedDelivery => "interrupted-delivery",
@@ -138,6 +142,7 @@ impl Cause {
             }
             Self::WallTime
             | Self::Killed
+            | Self::BusError
             | Self::InvalidVerdict
             | Self::Interrupted
             | Self::InterruptedDelivery => Blame::Unknown,
@@ -163,7 +168,11 @@ impl Cause {
             Self::Crash | Self::Panic | Self::Limit | Self::Tree => {
                 &[LOOK, "if it is good mail, route it before a rule that parses it", AGAIN, DROP]
             }
-            Self::Killed | Self::Interrupted | Self::InterruptedDelivery | Self::InvalidVerdict => &[
+            Self::Killed
+            | Self::BusError
+            | Self::Interrupted
+            | Self::InterruptedDelivery
+            | Self::InvalidVerdict => &[
                 "find out what ended the process (kernel log: out of memory? power? a person?)",
                 AGAIN,
                 DROP,

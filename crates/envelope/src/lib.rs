@@ -17,6 +17,7 @@ mod line;
 mod params;
 mod report;
 mod text;
+mod units;
 
 pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, ReversePath, take_path};
 pub use cause::{Blame, Cause, Stage};
@@ -30,6 +31,7 @@ pub use line::{LINE_BYTES_MAX, Line, LineError};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
 pub use report::{Attempt, Budget, Report, Usage};
 pub use text::{Reason, TextError};
+pub use units::{ByteSize, Span, UnitError};
 
 /// A moment in time. Text forms are RFC 3339, in UTC.
 pub use jiff::Timestamp;
