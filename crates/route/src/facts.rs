@@ -1,7 +1,8 @@
 //! What a message says about itself: header fields and the types of its parts.
 //! The only module that names mail-parser.
 //!
-//! Nothing is parsed before it is asked for, and each thing once. Header fields
+//! Nothing is parsed before it is asked for, a single header field included, and
+//! each thing once. Header fields
 //! come from `parse_headers` alone: `parse` can be made to answer with the
 //! fields of a forwarded message, which would let a sender choose the route.
 //!
@@ -15,6 +16,7 @@ use std::collections::BTreeSet;
 use std::mem::ManuallyDrop;
 
 use lazaret_envelope::{Cause, Stage};
+use mail_parser::parsers::MessageStream;
 use mail_parser::{Header, HeaderName, HeaderValue, Message, MessageParser, MessagePart, PartType};
 
 use crate::glob::{Glob, any_matches};
@@ -80,8 +82,8 @@ pub struct Facts<'a> {
 
 impl<'a> Facts<'a> {
     /// The facts of the message `content`. The observer is told
-    /// [`Stage::Headers`] or [`Stage::Parse`] before one of the two is begun and
-    /// [`Stage::Route`] after it.
+    /// [`Stage::Headers`] or [`Stage::Parse`] before the parser is at work on the
+    /// one or the other, and [`Stage::Route`] after it.
     pub fn new(content: &'a [u8], limits: &'a Limits, observer: &'a mut dyn FnMut(Stage)) -> Self {
         Self { content, limits, observer, measured: false, header: None, part_types: None }
     }
@@ -93,9 +95,15 @@ impl<'a> Facts<'a> {
 
     /// Whether the text of one of the fields of that name matches.
     pub(crate) fn header_matches(&mut self, name: &str, glob: &Glob) -> Result<bool, FactsError> {
-        let content = self.content;
-        let mut fields = self.header()?.iter().filter(|field| field.name().eq_ignore_ascii_case(name));
-        Ok(fields.any(|field| glob.matches(&text(field, content))))
+        self.measure()?;
+        (self.observer)(Stage::Headers);
+        let header = self.header.get_or_insert_with(|| header_parser().parse_headers(self.content));
+        let fields = header.as_mut().and_then(|message| message.parts.first_mut());
+        let fields = fields.map_or(&mut [][..], |part| &mut part.headers);
+        let mut named = fields.iter_mut().filter(|field| field.name().eq_ignore_ascii_case(name));
+        let matches = named.any(|field| glob.matches(text(field, self.content)));
+        (self.observer)(Stage::Route);
+        Ok(matches)
     }
 
     /// Whether the type of one of the parts matches one of the globs.
@@ -103,21 +111,12 @@ impl<'a> Facts<'a> {
         Ok(self.part_types()?.iter().any(|found| any_matches(globs, found)))
     }
 
-    fn header(&mut self) -> Result<&[Header<'a>], FactsError> {
-        if self.header.is_none() {
-            self.measure()?;
-            let content = self.content;
-            self.header = Some(self.during(Stage::Headers, || text_parser().parse_headers(content)));
-        }
-        let header = self.header.as_ref().and_then(Option::as_ref);
-        Ok(header.and_then(|message| message.parts.first()).map_or(&[], |part| &part.headers))
-    }
-
     fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
         if self.part_types.is_none() {
             self.measure()?;
-            let (content, limits) = (self.content, self.limits);
-            self.part_types = Some(self.during(Stage::Parse, || parse_part_types(content, limits))?);
+            (self.observer)(Stage::Parse);
+            self.part_types = Some(parse_part_types(self.content, self.limits)?);
+            (self.observer)(Stage::Route);
         }
         Ok(self.part_types.get_or_insert_default())
     }
@@ -134,35 +133,31 @@ impl<'a> Facts<'a> {
         self.measured = true;
         Ok(())
     }
-
-    fn during<T>(&mut self, stage: Stage, work: impl FnOnce() -> T) -> T {
-        (self.observer)(stage);
-        let done = work();
-        (self.observer)(Stage::Route);
-        done
-    }
 }
 
 fn within(name: &'static str, found: usize, limit: usize) -> Result<(), FactsError> {
     if found > limit { Err(FactsError::Limit { name, found, limit }) } else { Ok(()) }
 }
 
-/// A parser that reads every field as text: encoded words decoded, folds
-/// removed. It obeys its default only if one field is named beside it.
-fn text_parser() -> MessageParser {
-    MessageParser::new().header_text(HeaderName::Subject).default_header_text()
+/// A parser that only finds the fields; [`text`] reads those that are asked
+/// for. It obeys its default only if one field is named beside it.
+fn header_parser() -> MessageParser {
+    MessageParser::new().ignore_header(HeaderName::Subject).default_header_ignore()
 }
 
-/// The readable text of a field that [`text_parser`] read. A field that ends
-/// with the message instead of a line end is lost on it: that one is taken raw.
-fn text<'t>(field: &'t Header<'_>, content: &'t [u8]) -> std::borrow::Cow<'t, str> {
-    match &field.value {
-        HeaderValue::Text(text) => text.as_ref().into(),
-        _ => {
-            let raw = content.get(field.offset_start as usize..field.offset_end as usize);
-            String::from_utf8_lossy(raw.unwrap_or_default().trim_ascii())
-        }
+/// The readable text of a field that [`header_parser`] found: encoded words
+/// decoded, folds removed, whatever the field. Decoding can take its time, so
+/// the text stays in the field. One that ends with the message instead of a
+/// line end is lost on the decoder, and taken as it is.
+fn text<'t, 'a>(field: &'t mut Header<'a>, content: &'a [u8]) -> &'t str {
+    if field.value.is_empty() {
+        let raw = content.get(field.offset_start as usize..field.offset_end as usize).unwrap_or_default();
+        field.value = match MessageStream::new(raw).parse_unstructured() {
+            HeaderValue::Empty => HeaderValue::Text(String::from_utf8_lossy(raw.trim_ascii())),
+            text => text,
+        };
     }
+    field.value.as_text().unwrap_or_default()
 }
 
 /// Parses the whole message for the types of its parts. A message without any

@@ -77,7 +77,7 @@ fn behind<'t>(piece: &Piece, text: &'t str) -> Option<&'t str> {
 }
 
 fn fits(want: Option<char>, c: char) -> bool {
-    want.is_none_or(|want| want == fold(c))
+    want.is_none_or(|want| want == c || want == fold(c))
 }
 
 /// The small letter of a character that has exactly one.

@@ -180,11 +180,11 @@ mod tests {
         let mut name = Name::first(MessageId::from_parts(1_763_798_400_000, 1));
         name.generation = 4;
         name.strikes = 1;
-        assert_eq!(name.to_string(), "01KAMPP600AAAAAAAAAAAAAAAA.g4.s1");
+        assert_eq!(name.to_string(), "01KAN97F000000000000000001.g4.s1");
         name.due = Some("2026-11-22T07:56:00Z".parse().unwrap());
-        assert_eq!(name.to_string(), "01KAMPP600AAAAAAAAAAAAAAAA.g4.s1.d20261122T075600Z");
-        assert_eq!(name.next().to_string(), "01KAMPP600AAAAAAAAAAAAAAAA.g5.s1");
-        assert_eq!(name.cleared().to_string(), "01KAMPP600AAAAAAAAAAAAAAAA.g5");
+        assert_eq!(name.to_string(), "01KAN97F000000000000000001.g4.s1.d20261122T075600Z");
+        assert_eq!(name.next().to_string(), "01KAN97F000000000000000001.g5.s1");
+        assert_eq!(name.cleared().to_string(), "01KAN97F000000000000000001.g5");
     }
 
     #[test]
@@ -192,7 +192,7 @@ mod tests {
         for wrong in
             ["", ".g1", ".g1.s0", ".g01", ".s1.g1", ".g1.s1.s1", ".g1.", ".g1.x", ".g1.d2026", ".g1.cnone"]
         {
-            let text = format!("01KAMPP600AAAAAAAAAAAAAAAA{wrong}");
+            let text = format!("01KAN97F000000000000000001{wrong}");
             assert_eq!(text.parse::<Name>(), Err(NameError), "{text}");
         }
     }

