@@ -1,0 +1,216 @@
+//! A temporary place with a configuration and a spool, and the commands that
+//! are run in it.
+//!
+//! Everything that a case needs to know about files and command lines of the
+//! program. It must never touch anything outside of its folder.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use tempfile::TempDir;
+
+use crate::daemon::{Daemon, NotReady};
+use crate::maildir::Maildirs;
+use crate::process::{self, Finished};
+use crate::spooldir::SpoolDir;
+
+/// The program under test.
+pub const LAZARET: &str = env!("CARGO_BIN_EXE_lazaret");
+
+/// Longest time for a command that only looks at the spool or adds to it.
+const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Longest time for `run --drain`.
+const DRAIN_TIME_MAX: Duration = Duration::from_secs(300);
+
+/// How much of the log is shown when a case fails.
+const LOG_LINES_SHOWN: usize = 80;
+
+/// If set, the folders of failed cases stay.
+const KEEP_VARIABLE: &str = "LAZARET_KEEP_LABS";
+
+/// The text of a configuration in parts.
+#[derive(Clone)]
+pub struct Config {
+    workers: String,
+    routes: Vec<String>,
+}
+
+impl Default for Config {
+    /// SMTP on a free port, two workers, everything goes to Maildirs.
+    fn default() -> Self {
+        Self { workers: "count = 2\n".into(), routes: vec!["deliver = \"mailboxes\"\n".into()] }
+    }
+}
+
+impl Config {
+    /// Nothing is routed.
+    pub fn without_routes() -> Self {
+        Self { routes: Vec::new(), ..Self::default() }
+    }
+
+    /// Has every message parsed whole, for a part type that none has.
+    pub fn parsing_everything() -> Self {
+        Self::default().route("part_type = \"application/x-never\"\ndeliver = \"mailboxes\"\n")
+    }
+
+    /// Adds lines to `[workers]`.
+    pub fn workers(mut self, lines: &str) -> Self {
+        self.workers += lines;
+        self
+    }
+
+    /// Puts a route before those that are there.
+    pub fn route(mut self, lines: &str) -> Self {
+        self.routes.insert(0, lines.into());
+        self
+    }
+
+    /// The whole text.
+    pub fn text(&self) -> String {
+        let mut text = format!(
+            "spool = \"spool\"\n\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
+             [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n",
+            self.workers
+        );
+        for route in &self.routes {
+            text += &format!("\n[[route]]\n{route}");
+        }
+        text
+    }
+}
+
+/// The place.
+pub struct Lab {
+    folder: TempDir,
+    logs: AtomicU32,
+}
+
+impl Lab {
+    /// With the default configuration.
+    pub fn new() -> Self {
+        Self::with(&Config::default())
+    }
+
+    /// With a configuration.
+    pub fn with(config: &Config) -> Self {
+        let folder = tempfile::Builder::new().prefix("lazaret-").tempdir().expect("failed to make a folder");
+        let lab = Self { folder, logs: AtomicU32::new(0) };
+        lab.configure(config);
+        lab
+    }
+
+    /// Writes another configuration.
+    pub fn configure(&self, config: &Config) {
+        std::fs::write(self.config(), config.text()).expect("failed to write the configuration");
+    }
+
+    /// A path in the folder.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
+    /// The configuration file.
+    pub fn config(&self) -> PathBuf {
+        self.path("lazaret.toml")
+    }
+
+    /// The spool.
+    pub fn spool(&self) -> SpoolDir {
+        SpoolDir::new(self.path("spool"))
+    }
+
+    /// Where mail is delivered.
+    pub fn mail(&self) -> Maildirs {
+        Maildirs::new(self.path("mail"))
+    }
+
+    /// Starts the daemon and waits until it is ready.
+    pub fn start(&self) -> Daemon {
+        self.try_start().unwrap_or_else(|NotReady { status, log }| panic!("not ready ({status:?}):\n{log}"))
+    }
+
+    /// Starts the daemon, which may refuse.
+    ///
+    /// # Errors
+    /// How it ended, and what it wrote.
+    pub fn try_start(&self) -> Result<Daemon, NotReady> {
+        let number = self.logs.fetch_add(1, Ordering::Relaxed);
+        Daemon::start(&self.config(), &self.path(&format!("daemon.{number}.log")))
+    }
+
+    /// Makes the spool's directories, by a daemon that is stopped at once.
+    pub fn prepare(&self) {
+        assert_eq!(self.start().terminate().code(), Some(0), "a daemon without work stops with status 0");
+    }
+
+    /// Routes and delivers what is there: `run --drain`.
+    pub fn drain(&self) -> Option<i32> {
+        let mut command = Command::new(LAZARET);
+        command.args(["run", "--drain", "--config"]).arg(self.config());
+        process::finish(&mut command, b"", DRAIN_TIME_MAX).code
+    }
+
+    /// The end of the latest log.
+    pub fn log_tail(&self) -> String {
+        let Some(number) = self.logs.load(Ordering::Relaxed).checked_sub(1) else { return String::new() };
+        tail(&self.path(&format!("daemon.{number}.log")))
+    }
+}
+
+impl Drop for Lab {
+    fn drop(&mut self) {
+        if !std::thread::panicking() {
+            return;
+        }
+        eprintln!("the daemon's log ended so:\n{}", self.log_tail());
+        if std::env::var_os(KEEP_VARIABLE).is_some() {
+            self.folder.disable_cleanup(true);
+            eprintln!("left for you: {}", self.folder.path().display());
+        }
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let log = std::fs::read(log).unwrap_or_default();
+    let log = String::from_utf8_lossy(&log);
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+}
+
+/// Runs a command of the program: `args`, then `--config FILE`.
+pub fn cli(lab: &Lab, args: &[&str]) -> Finished {
+    process::finish(Command::new(LAZARET).args(args).arg("--config").arg(lab.config()), b"", COMMAND_TIME_MAX)
+}
+
+/// What became of a submission.
+#[derive(Debug)]
+pub struct Submitted {
+    /// The exit status.
+    pub exit: Option<i32>,
+    /// The id, if the message was taken.
+    pub id: Option<String>,
+    /// What was printed as errors.
+    pub said: String,
+}
+
+/// Hands a message to `lazaret submit`, as an MTA's pipe would.
+pub fn submit(lab: &Lab, sender: &str, recipients: &[&str], message: &[u8]) -> Submitted {
+    let mut command = Command::new(LAZARET);
+    command.args(["submit", "--config"]).arg(lab.config()).args(["-i", "-f", sender, "--"]).args(recipients);
+    let finished = process::finish(&mut command, message, COMMAND_TIME_MAX);
+    let id = finished.stdout.trim().strip_prefix("2.0.0 queued as ").map(str::to_owned);
+    Submitted { exit: finished.code, id, said: finished.stderr }
+}
+
+/// Submits a message that must be taken; gives its id.
+#[track_caller]
+pub fn submitted(lab: &Lab, recipient: &str, message: &[u8]) -> String {
+    let submitted = submit(lab, "sender@example.com", &[recipient], message);
+    match submitted {
+        Submitted { exit: Some(0), id: Some(id), .. } => id,
+        refused => panic!("not taken: {refused:?}"),
+    }
+}

@@ -1,0 +1,127 @@
+//! Child processes: run to their end within a limit, signalled by their own id.
+//!
+//! Input and output are files, so that no pipe can fill up. A child must never
+//! outlive the value that stands for it.
+
+use std::fs::File;
+use std::io::{Read, Seek, SeekFrom, Write};
+use std::path::PathBuf;
+use std::process::{Child, Command, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open};
+
+use crate::wait;
+
+/// A program that ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Its exit status; `None` if a signal ended it.
+    pub code: Option<i32>,
+    /// What it printed.
+    pub stdout: String,
+    /// What it printed as errors.
+    pub stderr: String,
+}
+
+/// Runs a command with `input` as its standard input.
+///
+/// # Panics
+/// If it can't be started or does not end within `limit`.
+pub fn finish(command: &mut Command, input: &[u8], limit: Duration) -> Finished {
+    let file = || tempfile::tempfile().expect("failed to make a temporary file");
+    let (mut stdin, stdout, stderr) = (file(), file(), file());
+    stdin.write_all(input).and_then(|()| stdin.seek(SeekFrom::Start(0))).expect("failed to write the input");
+    let copy = |file: &File| file.try_clone().expect("failed to copy a descriptor");
+    let child = command.stdin(stdin).stdout(copy(&stdout)).stderr(copy(&stderr)).spawn();
+    let mut child = Owned(child.unwrap_or_else(|error| panic!("failed to start {command:?}: {error}")));
+    let status = child.wait(limit);
+    let (stdout, stderr) = (contents(stdout), contents(stderr));
+    let status =
+        status.unwrap_or_else(|| panic!("{command:?} did not end within {limit:?}: {stdout}{stderr}"));
+    Finished { code: status.code(), stdout, stderr }
+}
+
+fn contents(mut file: File) -> String {
+    let mut bytes = Vec::new();
+    file.seek(SeekFrom::Start(0))
+        .and_then(|_| file.read_to_end(&mut bytes))
+        .expect("failed to read the output");
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A child that is killed when it is no longer wanted.
+pub struct Owned(pub Child);
+
+impl Owned {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.0.id()
+    }
+
+    /// Whether it runs.
+    pub fn is_alive(&mut self) -> bool {
+        self.0.try_wait().expect("failed to ask for a child").is_none()
+    }
+
+    /// Waits for its end; `None` if it runs on after `limit`.
+    pub fn wait(&mut self, limit: Duration) -> Option<ExitStatus> {
+        if self.is_alive() {
+            let pid = Pid::from_child(&self.0);
+            let ended = pidfd_open(pid, PidfdFlags::empty()).expect("failed to open a pidfd");
+            wait::readable(&ended, limit);
+        }
+        self.0.try_wait().expect("failed to ask for a child")
+    }
+
+    /// Sends SIGTERM.
+    pub fn terminate(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::TERM).expect("failed to signal a child");
+    }
+
+    /// Sends SIGKILL and takes its status.
+    pub fn kill(&mut self) {
+        // An error means that it ended by itself.
+        let _ = self.0.kill();
+        self.0.wait().expect("failed to wait for a child");
+    }
+}
+
+impl Drop for Owned {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// The children of a process, of all its threads.
+pub fn children(pid: u32) -> Vec<u32> {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
+    lists
+        .flat_map(|list| list.split(' ').filter_map(|pid| pid.trim().parse().ok()).collect::<Vec<_>>())
+        .collect()
+}
+
+/// Whether a thread of the process is on a processor, or wants to be.
+pub fn is_running(pid: u32) -> bool {
+    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
+    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
+    // The state follows the name, which stands in parentheses.
+    stats.into_iter().any(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R')))
+}
+
+/// Kills one process that a daemon of ours started.
+pub fn kill_descendant(pid: u32) -> bool {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
+    pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+}
+
+/// The most memory that a process ever had, in bytes.
+pub fn memory_peak(pid: u32) -> u64 {
+    let path = PathBuf::from(format!("/proc/{pid}/status"));
+    let status =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {path:?}: {error}"));
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line VmHWM");
+    let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
+    kib << 10
+}

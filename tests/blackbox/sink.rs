@@ -1,0 +1,264 @@
+//! A next hop for tests: an SMTP server that does at each step what a script
+//! says, and remembers what it took.
+//!
+//! Everything is bounded and ends when the sink is dropped. It must never send
+//! mail on.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Longest wait for the client's next line, and longest hang.
+const IO_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest line that is read.
+const LINE_BYTES_MAX: u64 = 64 << 20;
+
+/// Largest message that is kept.
+const MESSAGE_BYTES_MAX: usize = 128 << 20;
+
+/// Most sessions at a time.
+const SESSIONS_MAX: usize = 200;
+
+/// A point of the conversation.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Step {
+    /// Before the greeting.
+    Greeting,
+    /// EHLO, HELO or LHLO.
+    Hello,
+    /// MAIL.
+    Mail,
+    /// RCPT.
+    Recipient,
+    /// DATA, before the message.
+    Data,
+    /// After the final dot.
+    Dot,
+}
+
+/// What is done at a step instead of going on.
+#[derive(Clone, Copy)]
+pub enum Behaviour {
+    /// Answers with this line, such as `451 4.3.0 not now`.
+    Reply(&'static str),
+    /// Says nothing more, and keeps the connection.
+    Hang,
+    /// Closes the connection.
+    Close,
+}
+
+/// A message that was taken.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Taken {
+    /// The reverse path, without brackets and parameters.
+    pub sender: String,
+    /// The accepted recipients, likewise.
+    pub recipients: Vec<String>,
+    /// The content, without the dots that the transfer added.
+    pub content: Vec<u8>,
+}
+
+/// What the sink does, by step; a recipient narrows a rule for RCPT.
+type Script = Vec<(Step, Option<&'static str>, Behaviour)>;
+
+/// What sessions share.
+struct Shared {
+    script: Script,
+    taken: Mutex<Vec<Taken>>,
+    streams: Mutex<Vec<TcpStream>>,
+    stopped: AtomicBool,
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The server.
+pub struct Sink {
+    address: SocketAddr,
+    shared: Arc<Shared>,
+    listener: Option<JoinHandle<()>>,
+}
+
+impl Sink {
+    /// Starts one. An empty script accepts everything.
+    pub fn start(script: Script) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").expect("failed to listen");
+        let address = listener.local_addr().expect("a bound socket has an address");
+        let shared = Arc::new(Shared {
+            script,
+            taken: Mutex::default(),
+            streams: Mutex::default(),
+            stopped: AtomicBool::new(false),
+        });
+        let all = Arc::clone(&shared);
+        let listener = std::thread::spawn(move || listen(&listener, &all));
+        Self { address, shared, listener: Some(listener) }
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    /// What it took so far.
+    pub fn taken(&self) -> Vec<Taken> {
+        lock(&self.shared.taken).clone()
+    }
+}
+
+impl Drop for Sink {
+    fn drop(&mut self) {
+        self.shared.stopped.store(true, Ordering::SeqCst);
+        // Wakes the listener, which then ends the sessions.
+        drop(TcpStream::connect(self.address));
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+    }
+}
+
+fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
+    let mut sessions = Vec::new();
+    for stream in listener.incoming().map_while(Result::ok) {
+        if shared.stopped.load(Ordering::SeqCst) {
+            break;
+        }
+        sessions.retain(|session: &JoinHandle<()>| !session.is_finished());
+        let Ok(copy) = stream.try_clone() else { continue };
+        if sessions.len() < SESSIONS_MAX {
+            lock(&shared.streams).push(copy);
+            let all = Arc::clone(shared);
+            sessions.push(std::thread::spawn(move || {
+                // A client that goes away is the client's affair.
+                let _ = Session::new(stream, all).and_then(|mut session| session.run());
+            }));
+        }
+    }
+    for stream in lock(&shared.streams).drain(..) {
+        let _ = stream.shutdown(Shutdown::Both);
+    }
+    for session in sessions {
+        let _ = session.join();
+    }
+}
+
+/// One connection.
+struct Session {
+    reader: BufReader<TcpStream>,
+    shared: Arc<Shared>,
+    sender: String,
+    recipients: Vec<String>,
+}
+
+impl Session {
+    fn new(stream: TcpStream, shared: Arc<Shared>) -> io::Result<Self> {
+        stream.set_read_timeout(Some(IO_TIME_MAX))?;
+        stream.set_write_timeout(Some(IO_TIME_MAX))?;
+        stream.set_nodelay(true)?;
+        Ok(Self { reader: BufReader::new(stream), shared, sender: String::new(), recipients: Vec::new() })
+    }
+
+    fn run(&mut self) -> io::Result<()> {
+        self.step(Step::Greeting, "", "220 sink.example.net ESMTP")?;
+        loop {
+            let line = String::from_utf8_lossy(&self.line()?).trim_end().to_owned();
+            let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
+            match verb.as_str() {
+                "EHLO" | "LHLO" => {
+                    let offers =
+                        "250-sink.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE";
+                    self.step(Step::Hello, "", offers)?;
+                }
+                "HELO" => drop(self.step(Step::Hello, "", "250 sink.example.net")?),
+                "MAIL" => {
+                    self.sender = path(&line);
+                    self.recipients.clear();
+                    self.step(Step::Mail, "", "250 2.1.0 ok")?;
+                }
+                "RCPT" => {
+                    let recipient = path(&line);
+                    if self.step(Step::Recipient, &recipient, "250 2.1.5 ok")? {
+                        self.recipients.push(recipient);
+                    }
+                }
+                "DATA" if self.recipients.is_empty() => self.say("503 5.5.1 no recipients")?,
+                "DATA" => self.data()?,
+                "RSET" | "NOOP" => self.say("250 2.0.0 ok")?,
+                "QUIT" => return self.say("221 2.0.0 bye"),
+                _ => self.say("500 5.5.2 what?")?,
+            }
+        }
+    }
+
+    fn data(&mut self) -> io::Result<()> {
+        if !self.step(Step::Data, "", "354 go on")? {
+            return Ok(());
+        }
+        let mut content = Vec::new();
+        loop {
+            let line = self.line()?;
+            if line == b".\r\n" {
+                break;
+            }
+            content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
+            if content.len() > MESSAGE_BYTES_MAX {
+                return Err(io::Error::other("the message is too large for a test"));
+            }
+        }
+        let number = lock(&self.shared.taken).len();
+        if self.step(Step::Dot, "", &format!("250 2.0.0 sunk as {number}"))? {
+            let recipients = std::mem::take(&mut self.recipients);
+            lock(&self.shared.taken).push(Taken { sender: self.sender.clone(), recipients, content });
+        }
+        Ok(())
+    }
+
+    /// Goes on with `usual` unless the script knows better; says whether it did.
+    fn step(&mut self, step: Step, recipient: &str, usual: &str) -> io::Result<bool> {
+        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
+        let rule = self.shared.script.iter().find(|(at, only, _)| *at == step && fits(only));
+        match rule.map(|(_, _, behaviour)| *behaviour) {
+            None => self.say(usual).map(|()| true),
+            Some(Behaviour::Reply(line)) => self.say(line).map(|()| false),
+            Some(Behaviour::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
+            // Swallows what comes until the client goes away or we are stopped.
+            Some(Behaviour::Hang) => loop {
+                self.line()?;
+            },
+        }
+    }
+
+    fn say(&mut self, line: &str) -> io::Result<()> {
+        self.reader.get_mut().write_all(format!("{line}\r\n").as_bytes())
+    }
+
+    /// A line with its end, which is CRLF: an LF alone does not end it.
+    fn line(&mut self) -> io::Result<Vec<u8>> {
+        let mut line = Vec::new();
+        while !line.ends_with(b"\r\n") {
+            let left = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
+            if (&mut self.reader).take(left).read_until(b'\n', &mut line)? == 0 {
+                return Err(io::ErrorKind::UnexpectedEof.into());
+            }
+        }
+        Ok(line)
+    }
+}
+
+impl Drop for Session {
+    fn drop(&mut self) {
+        // The list of streams holds a second descriptor, which would keep it open.
+        let _ = self.reader.get_ref().shutdown(Shutdown::Both);
+    }
+}
+
+/// What stands between the angle brackets.
+fn path(line: &str) -> String {
+    let inside = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
+    inside.map_or("", |(path, _)| path).to_owned()
+}

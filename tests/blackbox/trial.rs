@@ -1,0 +1,104 @@
+//! Cases, what each needs, and how many run at a time.
+//!
+//! A case whose requirement is missing is reported as ignored with the reason.
+//! With CI=true a missing tool must never pass for a case that ran: it fails.
+
+use std::path::PathBuf;
+use std::sync::{PoisonError, RwLock};
+
+use libtest_mimic::{Arguments, Completion, Failed, Trial};
+
+/// Most cases at a time, unless the command line says otherwise: each runs a
+/// daemon with two workers.
+const CASES_AT_A_TIME: usize = 2;
+
+/// What a case can't run without.
+#[derive(Clone, Copy)]
+pub enum Needs {
+    /// The folder of larger test data.
+    TestData,
+    /// A program.
+    Tool(&'static str),
+    /// The release build: its budgets were measured with an optimised parser.
+    ReleaseBuild,
+}
+
+/// One test.
+pub struct Case {
+    name: &'static str,
+    needs: &'static [Needs],
+    alone: bool,
+    run: fn(),
+}
+
+impl Case {
+    /// A case that needs nothing. It fails by panicking.
+    pub const fn new(name: &'static str, run: fn()) -> Self {
+        Self { name, needs: &[], alone: false, run }
+    }
+
+    /// Says what it needs.
+    pub const fn needs(self, needs: &'static [Needs]) -> Self {
+        Self { needs, ..self }
+    }
+
+    /// Nothing else runs beside it: it loads the machine or measures time.
+    pub const fn alone(self) -> Self {
+        Self { alone: true, ..self }
+    }
+}
+
+/// Where the larger test data lies.
+pub fn test_data() -> PathBuf {
+    let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
+    let named = std::env::var_os("LAZARET_TESTDATA").filter(|name| !name.is_empty());
+    root.join(named.map_or_else(|| PathBuf::from("../shared"), PathBuf::from))
+}
+
+/// Prints one line of figures, which the command runner repeats at its end.
+pub fn figures(text: &str) {
+    println!("figures: {text}");
+}
+
+/// Runs what the command line asks for, and ends the program.
+pub fn run(cases: Vec<Case>) {
+    let mut arguments = Arguments::from_args();
+    arguments.test_threads.get_or_insert(CASES_AT_A_TIME);
+    let trials = cases.into_iter().map(|case| Trial::ignorable_test(case.name, move || go(&case))).collect();
+    libtest_mimic::run(&arguments, trials).exit();
+}
+
+/// Held shared by cases that tolerate others, exclusively by those that don't.
+static COMPANY: RwLock<()> = RwLock::new(());
+
+fn go(case: &Case) -> Result<Completion, Failed> {
+    let ci = std::env::var("CI").is_ok_and(|value| value == "true");
+    for &needs in case.needs {
+        match (missing(needs), needs) {
+            (None, _) => {}
+            (Some(reason), Needs::Tool(_)) if ci => return Err(reason.into()),
+            (Some(reason), _) => return Ok(Completion::ignored_with(reason)),
+        }
+    }
+    if case.alone {
+        let _guard = COMPANY.write().unwrap_or_else(PoisonError::into_inner);
+        (case.run)();
+    } else {
+        let _guard = COMPANY.read().unwrap_or_else(PoisonError::into_inner);
+        (case.run)();
+    }
+    Ok(Completion::Completed)
+}
+
+/// Why a requirement is not met.
+fn missing(needs: Needs) -> Option<String> {
+    match needs {
+        Needs::TestData => (!test_data().is_dir()).then(|| "no test data: set LAZARET_TESTDATA".to_owned()),
+        Needs::Tool(tool) => {
+            let path = std::env::var_os("PATH").unwrap_or_default();
+            let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
+            (!found).then(|| format!("no tool: {tool}"))
+        }
+        Needs::ReleaseBuild => cfg!(debug_assertions).then(|| "not a release build".to_owned()),
+    }
+}
