@@ -1,13 +1,13 @@
 //! What a message says about itself: header fields and the types of its parts.
 //! The only module that names mail-parser.
 //!
-//! Nothing is parsed before it is asked for, a single header field included, and
-//! each thing once. Header fields
-//! come from `parse_headers` alone: `parse` can be made to answer with the
-//! fields of a forwarded message, which would let a sender choose the route.
+//! Nothing is parsed before it is asked for, a single header field included,
+//! and each thing once. Header fields come from `parse_headers` alone: `parse`
+//! can be made to answer with the fields of a forwarded message, which would
+//! let a sender choose the route.
 //!
-//! A parsed message is dropped by recursion, one frame set per forwarded
-//! message in it, and so are its copies. This module must never clone one, and
+//! A parsed message is dropped by recursion, one level of the stack's depth for
+//! each level of forwarded messages. This module must never clone one, and
 //! never drop one before a walk without recursion has found it shallow and its
 //! part tree sound; one that failed is forgotten, and its memory is lost to the
 //! process.
@@ -83,7 +83,7 @@ pub struct Facts<'a> {
 impl<'a> Facts<'a> {
     /// The facts of the message `content`. The observer is told
     /// [`Stage::Headers`] or [`Stage::Parse`] before the parser is at work on the
-    /// one or the other, and [`Stage::Route`] after it.
+    /// one or the other, and [`Stage::Route`] after it, unless it ends in an error.
     pub fn new(content: &'a [u8], limits: &'a Limits, observer: &'a mut dyn FnMut(Stage)) -> Self {
         Self { content, limits, observer, measured: false, header: None, part_types: None }
     }
@@ -95,8 +95,8 @@ impl<'a> Facts<'a> {
 
     /// Whether the text of one of the fields of that name matches.
     pub(crate) fn header_matches(&mut self, name: &str, glob: &Glob) -> Result<bool, FactsError> {
-        self.measure()?;
         (self.observer)(Stage::Headers);
+        self.measure()?;
         let header = self.header.get_or_insert_with(|| header_parser().parse_headers(self.content));
         let fields = header.as_mut().and_then(|message| message.parts.first_mut());
         let fields = fields.map_or(&mut [][..], |part| &mut part.headers);
@@ -108,17 +108,13 @@ impl<'a> Facts<'a> {
 
     /// Whether the type of one of the parts matches one of the globs.
     pub(crate) fn part_type_matches(&mut self, globs: &[Glob]) -> Result<bool, FactsError> {
-        Ok(self.part_types()?.iter().any(|found| any_matches(globs, found)))
-    }
-
-    fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
         if self.part_types.is_none() {
-            self.measure()?;
             (self.observer)(Stage::Parse);
+            self.measure()?;
             self.part_types = Some(parse_part_types(self.content, self.limits)?);
             (self.observer)(Stage::Route);
         }
-        Ok(self.part_types.get_or_insert_default())
+        Ok(self.part_types.iter().flatten().any(|found| any_matches(globs, found)))
     }
 
     /// Tests the limits that need no parser, once.

@@ -3,11 +3,12 @@
 //! It only decides. It must never carry out an action, and never hold a route
 //! whose condition or action it could not compile.
 
+use lazaret_envelope::Transaction;
+
 use crate::condition::{Common, Compiler, Condition, Effort, Fault, KeyError};
 use crate::config::RouteConfig;
 use crate::facts::{Facts, FactsError};
 use crate::verdict::Verdict;
-use lazaret_envelope::Transaction;
 
 /// Most routes of a table: their ids, and one number that is no id
 /// (see [`Verdict::encode`]), fit into 16 bits.
@@ -35,7 +36,7 @@ pub enum TableError {
     Route {
         /// Which route, counted from 1.
         route: usize,
-        /// Which key, as a path: `any[2].not.sender`.
+        /// Which key, as a path, its lists counted from 1: `any[2].not.sender`.
         key: String,
         /// What is wrong with it.
         error: KeyError,
