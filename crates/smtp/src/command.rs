@@ -196,7 +196,7 @@ fn parameters(rest: &str) -> Option<impl Iterator<Item = (&str, Option<&str>)>> 
     })
 }
 
-/// RFC 1870 section 4: `size-value ::= 1*20DIGIT`.
+/// RFC 1870: `size-value ::= 1*20DIGIT`.
 fn size_value(value: Option<&str>) -> Result<u64, ParamError> {
     let digits = value.filter(|value| value.bytes().all(|byte| byte.is_ascii_digit()));
     digits.and_then(|digits| digits.parse().ok()).ok_or(ParamError::Value("SIZE"))

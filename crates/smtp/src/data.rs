@@ -1,8 +1,8 @@
 //! The bytes behind DATA, in both directions: wire form (dot-stuffed, ended by
 //! a lone dot) and canonical form (CRLF line ends, nothing else added).
 //!
-//! RFC 5321 section 4.1.1.4: "the character sequence \"<CRLF>.<CRLF>\" is the
-//! end of mail data indication". No other sequence ends the data, in neither
+//! RFC 5321 section 4.1.1.4: "The mail data are terminated by a line containing
+//! only a period, that is, the character sequence <CRLF>.<CRLF>". No other sequence ends the data, in neither
 //! direction: a second end that only one of two programs believes in is how
 //! mail is smuggled. This module must never hold a line in memory.
 

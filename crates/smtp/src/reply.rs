@@ -27,8 +27,8 @@ pub struct EnhancedStatus(pub u16, pub u16, pub u16);
 
 impl EnhancedStatus {
     /// Takes an enhanced status code off the start of a reply's text, if it is
-    /// one and of the reply's class; returns what follows it as well. RFC 2034
-    /// section 4: the class "MUST" agree with the first digit of the reply.
+    /// one; returns what follows it as well. RFC 2034: its class agrees with the
+    /// first digit of the reply, or it is only text that looks like one.
     fn take(text: &[u8], class: u16) -> Option<(Self, &[u8])> {
         let length = text.iter().position(|&byte| byte == b' ').unwrap_or(text.len());
         let (word, rest) = text.split_at(length);

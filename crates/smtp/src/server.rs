@@ -119,7 +119,7 @@ impl Refusal {
     }
 }
 
-/// RFC 1870 section 6: 552 for a message that is larger than the fixed maximum.
+/// RFC 1870: 552 for a message that is larger than the fixed maximum.
 fn too_large(config: &Config) -> Reply {
     Reply::new(552, [5, 3, 4], format!("message too large: at most {} bytes", config.size_max))
 }

@@ -46,8 +46,8 @@ enum State {
     Closed,
 }
 
-/// How many replies are due at the end of the data. RFC 2033 section 4.2: "the
-/// server MUST return one reply for each previously successful RCPT command".
+/// How many replies are due at the end of the data. RFC 2033 section 4.2:
+/// an LMTP server owes one for each RCPT command that it answered positively.
 #[derive(Debug, Clone, Copy)]
 struct Due(usize);
 
@@ -215,7 +215,7 @@ impl Session {
         if self.transaction.is_some() {
             return Reply::new(503, [5, 5, 1], "there is a sender already");
         }
-        // RFC 8689 section 3: only offered, and so only allowed, under TLS.
+        // RFC 8689: only offered, and so only allowed, under TLS.
         if sender.params.requiretls {
             return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
         }

@@ -1,0 +1,65 @@
+//! What a next hop offers in its answer to EHLO or LHLO.
+//!
+//! What was not offered must never be used.
+
+use crate::reply::Reply;
+
+/// The extensions that matter here.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Offer {
+    /// PIPELINING (RFC 2920)
+    pub pipelining: bool,
+    /// SIZE (RFC 1870), with the largest message in bytes; 0 if none is named.
+    pub size: Option<u64>,
+    /// 8BITMIME (RFC 6152)
+    pub eight_bit_mime: bool,
+    /// SMTPUTF8 (RFC 6531)
+    pub smtputf8: bool,
+    /// DSN (RFC 3461)
+    pub dsn: bool,
+    /// REQUIRETLS (RFC 8689), which is offered under TLS only.
+    pub requiretls: bool,
+}
+
+impl Offer {
+    /// Reads the answer to EHLO or LHLO. RFC 5321 section 4.1.1.1: its first
+    /// line is the name of the host, and unknown keywords are ignored.
+    #[must_use]
+    pub fn parse(reply: &Reply) -> Self {
+        let mut offer = Self::default();
+        for line in reply.text.iter().skip(1) {
+            let mut words = line.as_str().split_ascii_whitespace();
+            let keyword = words.next().unwrap_or_default().to_ascii_uppercase();
+            match keyword.as_str() {
+                "PIPELINING" => offer.pipelining = true,
+                "SIZE" => offer.size = Some(words.next().and_then(|max| max.parse().ok()).unwrap_or(0)),
+                "8BITMIME" => offer.eight_bit_mime = true,
+                "SMTPUTF8" => offer.smtputf8 = true,
+                "DSN" => offer.dsn = true,
+                "REQUIRETLS" => offer.requiretls = true,
+                _ => {}
+            }
+        }
+        offer
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ReplyParser;
+
+    #[test]
+    fn keywords_are_read_in_any_case_after_the_first_line() {
+        let mut text =
+            &b"250-DSN greets\r\n250-pipelining\r\n250-SIZE 9\r\n250-XDSN\r\n250 8bitmime x\r\n"[..];
+        let offer = Offer::parse(&ReplyParser::default().feed(&mut text).unwrap().unwrap());
+        let expected = Offer { pipelining: true, size: Some(9), eight_bit_mime: true, ..Offer::default() };
+        assert_eq!(offer, expected);
+        for (line, size) in [("SIZE", 0), ("SIZE x", 0), ("SIZE 18446744073709551615", u64::MAX)] {
+            let text = format!("250-x\r\n250 {line}\r\n");
+            let reply = ReplyParser::default().feed(&mut text.as_bytes()).unwrap().unwrap();
+            assert_eq!(Offer::parse(&reply).size, Some(size));
+        }
+    }
+}
