@@ -211,6 +211,6 @@ pub fn submitted(lab: &Lab, recipient: &str, message: &[u8]) -> String {
     let submitted = submit(lab, "sender@example.com", &[recipient], message);
     match submitted {
         Submitted { exit: Some(0), id: Some(id), .. } => id,
-        refused => panic!("not taken: {refused:?}"),
+        Submitted { exit, said, .. } => panic!("not taken ({exit:?}): {said}"),
     }
 }

@@ -11,6 +11,7 @@ mod content;
 mod daemon;
 mod lab;
 mod maildir;
+mod poison;
 mod process;
 mod random;
 mod sink;

@@ -38,7 +38,10 @@ pub enum Failure {
 
 impl fmt::Display for Failure {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{self:?}")
+        match self {
+            Self::Refused(Reply { code, text }) => write!(f, "refused: {code} {text}"),
+            Self::Broken(error) => write!(f, "the connection broke: {error}"),
+        }
     }
 }
 

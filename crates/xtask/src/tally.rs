@@ -1,7 +1,7 @@
 //! Counts what test programs print about themselves.
 //!
-//! Reads the lines `test NAME ... ignored, REASON` and `test result: ...` that
-//! Rust's test harness and libtest-mimic share. It must never count a test that
+//! Reads the lines `test NAME ... ignored, REASON` of Rust's test harness,
+//! `test NAME ... ignored (REASON)` of libtest-mimic, and `test result: ...` of both. It must never count a test that
 //! no program reported.
 
 /// Totals of test programs.
@@ -53,6 +53,7 @@ fn number_before(text: &str, word: &str) -> u64 {
 fn ignored(line: &str) -> Option<(&str, &str)> {
     let (name, rest) = line.strip_prefix("test ")?.split_once(" ... ignored")?;
     let reason = rest.trim_start_matches([',', ' ']);
+    let reason = reason.strip_prefix('(').and_then(|rest| rest.strip_suffix(')')).unwrap_or(reason);
     Some((name.trim(), if reason.is_empty() { "no reason given" } else { reason }))
 }
 
@@ -66,7 +67,8 @@ mod tests {
         for line in [
             "running 3 tests",
             "test a::b ... ok",
-            "test c ... ignored, no tool: swaks",
+            "test c   ... ignored (no tool: swaks)",
+            "test e ... ignored, slow (really)",
             "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.01s",
             "test d               ... ignored",
             "figures: mail: 3 equal",
@@ -74,7 +76,8 @@ mod tests {
         ] {
             tally.take(line);
         }
-        let not_run = vec!["c: no tool: swaks".to_owned(), "d: no reason given".to_owned()];
+        let not_run =
+            ["c: no tool: swaks", "e: slow (really)", "d: no reason given"].map(str::to_owned).into();
         let figures = vec!["figures: mail: 3 equal".to_owned()];
         assert_eq!(tally, Tally { passed: 13, failed: 3, skipped: 2, not_run, figures });
     }

@@ -1,10 +1,25 @@
 //! The list of suites. A suite that is not listed here must never exist.
 
+mod bad_input;
+mod crash;
 mod harness;
+mod interop;
+mod mail;
+mod operator;
+mod poison;
 
 use crate::trial::Case;
 
 /// Every case of every suite.
 pub fn all() -> Vec<Case> {
-    [harness::cases()].into_iter().flatten().collect()
+    let suites = [
+        harness::cases(),
+        mail::cases(),
+        bad_input::cases(),
+        operator::cases(),
+        interop::cases(),
+        poison::cases(),
+        crash::cases(),
+    ];
+    suites.into_iter().flatten().collect()
 }
