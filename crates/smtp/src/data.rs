@@ -2,9 +2,10 @@
 //! a lone dot) and canonical form (CRLF line ends, nothing else added).
 //!
 //! RFC 5321 section 4.1.1.4: "The mail data are terminated by a line containing
-//! only a period, that is, the character sequence <CRLF>.<CRLF>". No other sequence ends the data, in neither
-//! direction: a second end that only one of two programs believes in is how
-//! mail is smuggled. This module must never hold a line in memory.
+//! only a period, that is, the character sequence `<CRLF>.<CRLF>`". No other
+//! sequence ends the data, in neither direction: a second end that only one of
+//! two programs believes in is how mail is smuggled. This module must never
+//! hold a line in memory.
 
 mod decode;
 mod encode;

@@ -14,8 +14,8 @@ use std::fmt;
 use lazaret_envelope::Line;
 
 /// Longest reply line that we send, in bytes. RFC 5321 section 4.5.3.1.5: "The
-/// maximum total length of a reply line including the reply code and the <CRLF>
-/// is 512 octets."
+/// maximum total length of a reply line including the reply code and the
+/// `<CRLF>` is 512 octets."
 pub const REPLY_LINE_BYTES_SENT_MAX: usize = 512;
 
 /// Most bytes of text that [`Reply::shortened`] keeps.

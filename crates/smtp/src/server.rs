@@ -9,12 +9,14 @@
 //! must never answer 250 to a message by itself.
 
 mod lines;
+mod questions;
 mod session;
 #[cfg(test)]
 mod tests;
 
 pub use lines::{COMMAND_BYTES_MAX, SWALLOW_BYTES_MAX};
-pub use session::{Begin, End, Session};
+pub use questions::{Begin, End};
+pub use session::Session;
 
 use crate::Dialect;
 use crate::data::{BareByte, BareLineEnds};
@@ -41,8 +43,9 @@ pub struct Config {
     pub recipients_max: usize,
     /// What to do with bare CR and LF.
     pub bare: BareLineEnds,
-    /// After this many commands in error since the last message, the session
-    /// ends.
+    /// After this many lines that are no commands the session ends; a message
+    /// sets the count back. Commands out of order don't count: a client that
+    /// pipelines many RCPTs behind a refused MAIL does nothing wrong.
     pub errors_max: usize,
 }
 

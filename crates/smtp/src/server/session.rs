@@ -9,6 +9,7 @@ use std::sync::Arc;
 use lazaret_envelope::{Line, Origin, Protocol, Recipient, Sender, Transaction};
 
 use super::lines::{Found, Lines};
+use super::questions::{Begin, End};
 use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, too_large};
 use crate::data::{BareLineEnds, Decoder};
 use crate::{Command, CommandError, Dialect, Reply};
@@ -23,7 +24,7 @@ pub struct Session {
     hello: Option<(Protocol, Line)>,
     /// What MAIL and RCPT have said so far.
     transaction: Option<Transaction>,
-    /// Commands in error since the last message.
+    /// Lines that were no commands, since the last message.
     errors: usize,
     /// The content of the step before.
     content: Vec<u8>,
@@ -119,10 +120,10 @@ impl Session {
         };
         match next {
             Next::NeedInput => Event::NeedInput,
-            Next::Begin => Event::Begin(Begin { session: self }),
+            Next::Begin => Event::Begin(Begin::new(self)),
             Next::Content => Event::Content(&self.content),
             Next::Abandon(refusal) => Event::Abandon(refusal),
-            Next::End => Event::End(End { session: self }),
+            Next::End => Event::End(End::new(self)),
             Next::Close => Event::Close,
         }
     }
@@ -283,15 +284,40 @@ impl Session {
         None
     }
 
-    /// Answers at the end of the data.
-    fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
-        let State::Ending(Due(due)) = self.state else { return };
-        (0..due).for_each(|_| reply.write(out));
-        self.state = State::Command;
-        self.errors = 0;
+    /// What DATA was asked for.
+    pub(super) fn transaction(&self) -> &Transaction {
+        self.transaction.as_ref().expect("DATA is refused outside of a transaction")
     }
 
-    /// Answers a command that makes no sense; too many end the session.
+    /// Answers 354 to DATA.
+    pub(super) fn accept(&mut self, out: &mut Vec<u8>) -> Transaction {
+        let transaction = self.transaction.take().expect("DATA is refused outside of a transaction");
+        let due = match self.config.dialect {
+            Dialect::Smtp => Due(1),
+            Dialect::Lmtp => Due(transaction.recipients.len()),
+        };
+        let decoder = Decoder::new(self.config.bare);
+        self.state = State::Data(Incoming { decoder, size: 0, refusal: None, complete: false, due });
+        Reply::plain(354, "end data with <CR><LF>.<CR><LF>").write(out);
+        transaction
+    }
+
+    /// Answers anything else to DATA.
+    pub(super) fn refuse(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        self.transaction = None;
+        reply.write(out);
+        self.state = State::after(reply);
+    }
+
+    /// Answers at the end of the data.
+    pub(super) fn finish(&mut self, reply: &Reply, out: &mut Vec<u8>) {
+        let State::Ending(Due(due)) = self.state else { return };
+        (0..due).for_each(|_| reply.write(out));
+        self.errors = 0;
+        self.state = State::after(reply);
+    }
+
+    /// Answers a line that is no command; too many end the session.
     fn error(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         reply.write(out);
         self.errors += 1;
@@ -307,68 +333,18 @@ impl Session {
     }
 }
 
+impl State {
+    /// RFC 5321 section 4.2.2: 421 means "closing transmission channel".
+    const fn after(reply: &Reply) -> Self {
+        if reply.code == 421 { Self::Closed } else { Self::Command }
+    }
+}
+
 impl Incoming {
     /// Why the message can't be accepted, as far as it is known.
     fn judge(&self, config: &Config) -> Option<Refusal> {
         let bare = self.decoder.bare().filter(|_| config.bare == BareLineEnds::Reject);
         let too_large = (self.size > config.size_max).then_some(Refusal::TooLarge);
         too_large.or(bare.map(Refusal::Bare))
-    }
-}
-
-/// A client has asked to send a message. Unanswered, it is asked again.
-#[derive(Debug)]
-pub struct Begin<'s> {
-    session: &'s mut Session,
-}
-
-impl Begin<'_> {
-    /// What is known about the client.
-    #[must_use]
-    pub fn origin(&self) -> Origin {
-        self.session.origin()
-    }
-
-    /// Sender and recipients.
-    #[must_use]
-    pub fn transaction(&self) -> &Transaction {
-        self.session.transaction.as_ref().expect("DATA is refused outside of a transaction")
-    }
-
-    /// Answers 354: the content comes next. Returns sender and recipients.
-    pub fn accept(self, out: &mut Vec<u8>) -> Transaction {
-        let session = self.session;
-        let transaction = session.transaction.take().expect("DATA is refused outside of a transaction");
-        let due = match session.config.dialect {
-            Dialect::Smtp => Due(1),
-            Dialect::Lmtp => Due(transaction.recipients.len()),
-        };
-        let decoder = Decoder::new(session.config.bare);
-        session.state = State::Data(Incoming { decoder, size: 0, refusal: None, complete: false, due });
-        Reply::plain(354, "end data with <CR><LF>.<CR><LF>").write(out);
-        transaction
-    }
-
-    /// Answers `reply`, a 4xx or 5xx; the transaction is over.
-    pub fn refuse(self, reply: &Reply, out: &mut Vec<u8>) {
-        debug_assert!(reply.is_transient() || reply.is_permanent(), "{reply}");
-        self.session.transaction = None;
-        self.session.state = State::Command;
-        reply.write(out);
-    }
-}
-
-/// A message is complete. Unanswered, it is asked again.
-#[derive(Debug)]
-pub struct End<'s> {
-    session: &'s mut Session,
-}
-
-impl End<'_> {
-    /// Answers `reply`: for SMTP once, for LMTP once for each recipient, since
-    /// a message is accepted for all of its recipients or for none.
-    pub fn finish(self, reply: &Reply, out: &mut Vec<u8>) {
-        debug_assert!(reply.code / 100 != 3, "{reply}");
-        self.session.finish(reply, out);
     }
 }

@@ -180,6 +180,20 @@ fn a_refused_beginning_ends_the_transaction() {
 }
 
 #[test]
+fn a_421_of_the_caller_ends_the_session() {
+    let (mut session, mut out) = (Session::new(Arc::new(Config::default())), Vec::new());
+    let mut input = &b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\nx\r\n.\r\nNOOP\r\n"[..];
+    assert!(matches!(session.step(&mut input, &mut out), Event::Begin(_)));
+    let Event::Begin(begin) = session.step(&mut input, &mut out) else { panic!("asked again") };
+    begin.accept(&mut out);
+    assert!(matches!(session.step(&mut input, &mut out), Event::Content(b"x\r\n")));
+    let Event::End(end) = session.step(&mut input, &mut out) else { panic!("it is complete") };
+    end.finish(&Config::default().closing_reply("shutting down"), &mut out);
+    assert!(matches!(session.step(&mut input, &mut out), Event::Close));
+    assert_eq!(input, b"NOOP\r\n");
+}
+
+#[test]
 fn replies_do_not_pile_up() {
     assert_eq!(codes(Config::default(), &"HELP\r\n".repeat(5000)).len(), 5000);
 }

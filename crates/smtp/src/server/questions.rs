@@ -1,0 +1,67 @@
+//! The two questions that a session puts to its caller.
+//!
+//! A question borrows the session, so nothing else can happen before it is
+//! answered, and answering takes it, so it can't be answered twice. Dropped
+//! unanswered, it is asked again by the next step. It must never be answered
+//! with 250 before the message is durable.
+
+use lazaret_envelope::{Origin, Transaction};
+
+use super::Session;
+use crate::reply::Reply;
+
+/// A client has asked to send a message.
+#[derive(Debug)]
+pub struct Begin<'s> {
+    session: &'s mut Session,
+}
+
+impl<'s> Begin<'s> {
+    pub(super) const fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// What is known about the client.
+    #[must_use]
+    pub fn origin(&self) -> Origin {
+        self.session.origin()
+    }
+
+    /// Sender and recipients.
+    #[must_use]
+    pub fn transaction(&self) -> &Transaction {
+        self.session.transaction()
+    }
+
+    /// Answers 354: the content comes next. Returns sender and recipients.
+    pub fn accept(self, out: &mut Vec<u8>) -> Transaction {
+        self.session.accept(out)
+    }
+
+    /// Answers `reply`, a 4xx or 5xx; the transaction is over, and with 421 the
+    /// session as well.
+    pub fn refuse(self, reply: &Reply, out: &mut Vec<u8>) {
+        debug_assert!(reply.is_transient() || reply.is_permanent(), "{reply}");
+        self.session.refuse(reply, out);
+    }
+}
+
+/// A message is complete.
+#[derive(Debug)]
+pub struct End<'s> {
+    session: &'s mut Session,
+}
+
+impl<'s> End<'s> {
+    pub(super) const fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// Answers `reply`: for SMTP once, for LMTP once for each recipient, since
+    /// a message is accepted for all of its recipients or for none. With 421
+    /// the session is over.
+    pub fn finish(self, reply: &Reply, out: &mut Vec<u8>) {
+        debug_assert!(reply.code / 100 != 3, "{reply}");
+        self.session.finish(reply, out);
+    }
+}
