@@ -146,9 +146,11 @@ fn chain(size: usize) -> Vec<u8> {
     (levels + "Subject: bottom\r\n\r\nbottom\r\n").into_bytes()
 }
 
-/// Each start of an encoded word searches the rest of the field for its end.
+/// Each start of an encoded word searches the rest of the field for its end. The
+/// character set is one that also reads as two hexadecimal digits: else the
+/// search would stop at the next `=`.
 fn endless_words(size: usize) -> Vec<u8> {
-    let line = format!("\r\n {}", "=?us?Q?o".repeat(100));
+    let line = format!("\r\n {}", "=?ee?Q?o".repeat(100));
     (filled(head("words") + "Content-Description:", &line, size) + "\r\n\r\ntext\r\n").into_bytes()
 }
 
