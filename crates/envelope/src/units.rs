@@ -43,7 +43,7 @@ fn parse(text: &str, units: &[(&str, u64)]) -> Option<u64> {
 }
 
 fn print(value: u64, units: &[(&str, u64)], f: &mut fmt::Formatter<'_>) -> fmt::Result {
-    let fits = units.iter().find(|(_, factor)| value % factor == 0 && value >= *factor);
+    let fits = units.iter().find(|(_, factor)| value.is_multiple_of(*factor) && value >= *factor);
     let (name, factor) = fits.or(units.last()).expect("there are units");
     f.pad(&format!("{}{name}", value / factor))
 }

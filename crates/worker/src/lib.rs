@@ -1,1 +1,34 @@
-//! Placeholder.
+//! The router workers: they claim messages, have each one judged in a jailed
+//! child process under a memory and a time budget, and decide whose fault it
+//! was when that does not end well.
+//!
+//! A worker is a thread with a directory below `claimed/` and one child, its
+//! cell. The worker claims and watches ([`pool`], [`backlog`]), the cell parses
+//! and evaluates routes ([`cell`]); between them go frames ([`frame`]), one file
+//! descriptor per message, and a page that both can see ([`page`]). What a death
+//! means is one table ([`fault`]).
+//!
+//! This is the only crate with `unsafe` code: a global allocator, memory maps,
+//! and a few system calls that no safe library offers. The parent side must
+//! never look at what a message says.
+
+mod allocator;
+mod backlog;
+mod budget;
+mod cell;
+mod child;
+mod fault;
+mod frame;
+mod page;
+mod pool;
+mod process;
+mod selftest;
+mod signal;
+mod stop;
+
+pub use allocator::Allocator;
+pub use backlog::Backlog;
+pub use budget::WorkersConfig;
+pub use cell::main as cell_main;
+pub use child::{CELL_COMMAND, CellError, Program};
+pub use pool::{Pool, Routed, StartError, WorkerStatus};

@@ -1,0 +1,175 @@
+//! The cell: the child process in which messages are parsed.
+//!
+//! It gets two descriptors, a socket to its worker and the shared page, and for
+//! each task the descriptor of one message. It reads the message, judges it,
+//! gives everything back, and only then answers. What goes wrong in it ends it;
+//! it must never try to recover, and never open anything.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::net::Shutdown;
+use std::os::fd::{AsFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::panic::PanicHookInfo;
+use std::thread;
+
+use lazaret_envelope::{Envelope, Line, Stage};
+use lazaret_route::{Facts, FactsError, Limits, RouteTable, Verdict};
+use memmap2::Mmap;
+use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
+
+use crate::allocator;
+use crate::frame::{Answer, SETUP_BYTES_MAX, Setup, Task, encode_answer};
+use crate::page::{Page, SharedPage};
+use crate::process::{die_with_parent, exit_now};
+
+/// Exit status of a cell that panicked.
+pub(crate) const EXIT_PANIC: i32 = 78;
+
+/// Exit status of a cell that could not understand its worker.
+const EXIT_PROTOCOL: i32 = 79;
+
+/// Stack of the thread that parses, in bytes: so much that the heap budget of
+/// any message is used up before the parser's recursion fills it.
+const STACK_BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 16 << 20 };
+
+/// A cell that holds so much more than before its message wants to be replaced.
+const GROWTH_BYTES_MAX: u64 = 1 << 20;
+
+/// Messages of this size and more are mapped, smaller ones are read.
+const MAP_BYTES_MIN: u64 = 64 << 10;
+
+/// The body of the hidden subcommand: never returns.
+pub fn main() -> ! {
+    let status = match run() {
+        Ok(()) => 0,
+        Err(_) => EXIT_PROTOCOL,
+    };
+    exit_now(status)
+}
+
+fn run() -> io::Result<()> {
+    die_with_parent()?;
+    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+    let page = SharedPage::map(&io::stdout().as_fd())?.leak();
+    allocator::count_for(page);
+    std::panic::set_hook(Box::new(|info| on_panic(page, info)));
+    let judge = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || serve(socket, page))?;
+    judge.join().unwrap_or_else(|_| exit_now(EXIT_PANIC))
+}
+
+/// Leaves the panic's message on the page and ends the cell: nothing unwinds.
+fn on_panic(page: &Page, info: &PanicHookInfo<'_>) -> ! {
+    let place = info.location().map_or(0, std::panic::Location::line);
+    let file = info.location().map_or("", std::panic::Location::file);
+    let file = file.rsplit('/').next().unwrap_or("");
+    page.set_note(&format!("{} at {file}:{place}", info.payload_as_str().unwrap_or("panic")));
+    exit_now(EXIT_PANIC)
+}
+
+/// Answers tasks until the worker closes the socket.
+fn serve(mut socket: UnixStream, page: &'static Page) -> io::Result<()> {
+    let Setup { routes, limits } = read_setup(&mut socket)?;
+    let table =
+        RouteTable::compile(&routes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    while let Some((task, file)) = receive(&socket)? {
+        page.take(task.number);
+        allocator::begin(task.memory);
+        let answer = judge(&table, &limits, page, task, file)?;
+        page.set_stage(Stage::TearDown);
+        let (peak, left) = allocator::end();
+        page.set_peak(peak);
+        page.set_stage(Stage::Answer);
+        let retire = left > GROWTH_BYTES_MAX;
+        socket.write_all(&encode_answer(task.number, peak, retire, &answer))?;
+        if retire {
+            break;
+        }
+    }
+    socket.shutdown(Shutdown::Both)
+}
+
+/// Judges one message; whatever it took is given back on return, but for what
+/// the parser can't give back without recursion.
+fn judge(table: &RouteTable, limits: &Limits, page: &Page, task: Task, file: OwnedFd) -> io::Result<Answer> {
+    page.set_stage(Stage::Read);
+    let bytes = Bytes::of(File::from(file))?;
+    let bytes = bytes.as_slice();
+    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+    let (envelope, offset) = Envelope::parse(bytes).map_err(|error| invalid(error.to_string()))?;
+    if envelope.id != task.id {
+        return Err(invalid(format!("asked about {}, given {}", task.id, envelope.id)));
+    }
+    page.set_stage(Stage::Route);
+    let mut observe = |stage| page.set_stage(stage);
+    let mut facts = Facts::new(&bytes[offset..], limits, &mut observe);
+    let judged: Result<Verdict, FactsError> = table.judge(&envelope.transaction, &mut facts);
+    Ok(match judged {
+        Ok(verdict) => Answer::Verdict(verdict.encode()),
+        Err(error) => Answer::Fault(error.cause(), Line::escaped(error.to_string())),
+    })
+}
+
+/// A message's file in memory.
+enum Bytes {
+    Read(Vec<u8>),
+    Mapped(Mmap),
+}
+
+impl Bytes {
+    /// Reading a small file costs less than mapping and faulting it in.
+    fn of(mut file: File) -> io::Result<Self> {
+        let size = file.metadata()?.len();
+        if size < MAP_BYTES_MIN {
+            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
+            file.read_to_end(&mut bytes)?;
+            return Ok(Self::Read(bytes));
+        }
+        // SAFETY: the spool's rule is that a message's file is never modified. Should
+        // it be cut short all the same, the kernel ends this process with SIGBUS,
+        // which the worker has a row for; should its bytes change, the parser, which
+        // is safe code, reads some other hostile message.
+        Ok(Self::Mapped(unsafe { Mmap::map(&file)? }))
+    }
+
+    fn as_slice(&self) -> &[u8] {
+        match self {
+            Self::Read(bytes) => bytes,
+            Self::Mapped(map) => map,
+        }
+    }
+}
+
+fn read_setup(socket: &mut UnixStream) -> io::Result<Setup> {
+    let mut length = [0; 4];
+    socket.read_exact(&mut length)?;
+    let length = u32::from_le_bytes(length) as usize;
+    if length > SETUP_BYTES_MAX {
+        return Err(io::ErrorKind::InvalidData.into());
+    }
+    let mut json = vec![0; length];
+    socket.read_exact(&mut json)?;
+    Ok(serde_json::from_slice(&json)?)
+}
+
+/// The next task and its descriptor; `None` when the worker has no more.
+fn receive(socket: &UnixStream) -> io::Result<Option<(Task, OwnedFd)>> {
+    let mut bytes = [0; Task::BYTES];
+    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+    let mut control = RecvAncillaryBuffer::new(&mut space);
+    let mut buffers = [io::IoSliceMut::new(&mut bytes)];
+    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
+    let received =
+        rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut buffers, &mut control, flags))?;
+    if received.bytes == 0 {
+        return Ok(None);
+    }
+    let file = control.drain().find_map(|message| match message {
+        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
+        _ => None,
+    });
+    match file {
+        Some(file) if received.bytes == Task::BYTES => Ok(Some((Task::decode(&bytes), file))),
+        _ => Err(io::ErrorKind::InvalidData.into()),
+    }
+}

@@ -1,0 +1,315 @@
+//! A cell as its worker sees it: started, given a task, watched, and ended.
+//!
+//! A cell that did anything but answer its task is gone: [`Cell::judge`] takes
+//! `self` and gives it back only after an answer. The worker must never wait
+//! for a cell beyond the message's budget, and never believe what it says.
+
+use std::fs::File;
+use std::io::{self, Read, Write};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::unix::net::UnixStream;
+use std::os::unix::process::CommandExt;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use lazaret_envelope::{Budget, Line, MessageId, Stage, Usage};
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
+use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
+
+use crate::fault::Ending;
+use crate::frame::{Answer, AnswerHead, Setup, Task};
+use crate::page::SharedPage;
+use crate::process::cpu_time;
+use crate::stop::Stop;
+
+/// The hidden subcommand as which the program runs as a cell.
+pub const CELL_COMMAND: &str = "cell";
+
+/// The program, held open since start: an upgrade on disk can't mix versions.
+#[derive(Debug)]
+pub struct Program(File);
+
+impl Program {
+    /// The program that is running.
+    ///
+    /// # Errors
+    /// /proc is not there, or the file can't be opened.
+    pub fn current() -> io::Result<Self> {
+        File::open("/proc/self/exe").map(Self)
+    }
+}
+
+/// Why there is no cell.
+#[derive(Debug, thiserror::Error)]
+pub enum CellError {
+    /// It can't be started.
+    #[error("failed to start a cell: {0}")]
+    Start(#[source] io::Error),
+    /// It ended, or went wrong, on the built-in message.
+    #[error("a new cell failed its self-test: {0}")]
+    SelfTest(Line),
+}
+
+/// A living cell without a task.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    child: Child,
+    death: OwnedFd,
+    socket: UnixStream,
+    page: SharedPage,
+    tasks: u64,
+    space: Option<u64>,
+}
+
+/// How a task ended.
+#[derive(Debug)]
+pub(crate) enum Ended {
+    /// With an answer.
+    Answered(Answer),
+    /// With the cell's death.
+    Died(Ending),
+    /// With the end of the CPU budget.
+    OverCpu,
+    /// With the end of the wall-time budget.
+    OverWall,
+    /// With something that is no answer.
+    Nonsense(String),
+    /// With a request to stop.
+    Stopped,
+}
+
+/// What is known once a task has ended.
+#[derive(Debug)]
+pub(crate) struct Judged {
+    pub(crate) ended: Ended,
+    pub(crate) usage: Usage,
+    pub(crate) stage: Stage,
+    /// What the cell left behind when it panicked.
+    pub(crate) note: Option<Line>,
+    /// Whether the cell had taken up the task at all.
+    pub(crate) taken: bool,
+    /// The cell, if it can take another task.
+    pub(crate) cell: Option<Cell>,
+}
+
+impl Cell {
+    /// Starts a cell and tells it the routes. Its environment is empty, and its
+    /// only descriptors are a socket and the shared page.
+    pub(crate) fn start(program: &Program, setup: &Setup) -> io::Result<Self> {
+        let (mine, theirs) = UnixStream::pair()?;
+        let (page, memory) = SharedPage::create()?;
+        let child = Command::new(format!("/proc/self/fd/{}", program.0.as_raw_fd()))
+            .arg0("lazaret-cell")
+            .arg(CELL_COMMAND)
+            .env_clear()
+            .current_dir("/")
+            .stdin(OwnedFd::from(theirs))
+            .stdout(memory)
+            .stderr(Stdio::null())
+            .spawn()?;
+        let death = pidfd_open(pid(&child), PidfdFlags::empty())?;
+        let mut cell = Self { child, death, socket: mine, page, tasks: 0, space: None };
+        let json = serde_json::to_vec(setup)?;
+        let length = u32::try_from(json.len()).map_err(io::Error::other)?;
+        cell.socket.write_all(&[&length.to_le_bytes(), &json[..]].concat())?;
+        Ok(cell)
+    }
+
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Has a message judged, within its budget.
+    pub(crate) fn judge(
+        mut self,
+        (id, recipients): (MessageId, usize),
+        message: BorrowedFd<'_>,
+        (budget, space): (Budget, u64),
+        stop: &Stop,
+    ) -> Judged {
+        self.tasks += 1;
+        let mut watch = Watch { started: Instant::now(), cpu_before: self.cpu(), budget, answer: Vec::new() };
+        let (ended, head) = match self.hand_over(id, message, budget, space) {
+            Ok(()) => self.watch(&mut watch, recipients, stop),
+            Err(_) => (self.death(), None),
+        };
+        self.judged(ended, head, &watch)
+    }
+
+    fn judged(mut self, ended: Ended, head: Option<AnswerHead>, watch: &Watch) -> Judged {
+        let cpu = self.cpu().saturating_sub(watch.cpu_before);
+        let answered = matches!(ended, Ended::Answered(_));
+        if !answered {
+            self.end();
+        }
+        let page = self.page.page();
+        let taken = page.task() == self.tasks;
+        let memory =
+            if answered { head.map(|head| head.peak) } else { Some(page.peak()).filter(|&peak| peak > 0) };
+        Judged {
+            ended,
+            usage: Usage { memory, cpu: Some(cpu), wall: watch.started.elapsed() },
+            stage: if taken { page.stage() } else { Stage::Idle },
+            note: page.note().filter(|_| taken),
+            taken,
+            cell: head.is_some_and(|head| answered && !head.retire).then_some(self),
+        }
+    }
+
+    /// Passes the open message over, behind a limit of address space.
+    fn hand_over(
+        &mut self,
+        id: MessageId,
+        message: BorrowedFd<'_>,
+        budget: Budget,
+        space: u64,
+    ) -> io::Result<()> {
+        if self.space != Some(space) {
+            let limit = Rlimit { current: Some(space), maximum: None };
+            prlimit(Some(pid(&self.child)), Resource::As, limit)?;
+            self.space = Some(space);
+        }
+        let task = Task { number: self.tasks, id, memory: budget.memory }.encode();
+        let files = [message];
+        let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
+        let mut control = SendAncillaryBuffer::new(&mut room);
+        control.push(SendAncillaryMessage::ScmRights(&files));
+        let sent = rustix::net::sendmsg(
+            &self.socket,
+            &[io::IoSlice::new(&task)],
+            &mut control,
+            SendFlags::NOSIGNAL,
+        )?;
+        if sent == task.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Waits for the answer, the cell's death, the end of a budget, or a request
+    /// to stop. The cell's CPU clock is read from outside, so a spinning parser
+    /// can't hide; a machine under load makes nothing look expensive.
+    fn watch(&mut self, watch: &mut Watch, recipients: usize, stop: &Stop) -> (Ended, Option<AnswerHead>) {
+        loop {
+            let left = match watch.left(self.cpu()) {
+                Ok(left) => left,
+                Err(over) => return (over, None),
+            };
+            let (answer, death, stopped) = match self.wait(left, stop) {
+                Ok(ready) => ready,
+                Err(error) => return (Ended::Nonsense(format!("poll failed: {error}")), None),
+            };
+            if answer {
+                match self.read_answer(watch, recipients) {
+                    Ok(Some((head, answer))) => return (Ended::Answered(answer), Some(head)),
+                    Ok(None) => continue,
+                    Err(Some(nonsense)) => return (Ended::Nonsense(nonsense), None),
+                    Err(None) => return (self.death(), None),
+                }
+            }
+            if death {
+                return (self.death(), None);
+            }
+            if stopped {
+                return (Ended::Stopped, None);
+            }
+        }
+    }
+
+    fn wait(&self, left: Duration, stop: &Stop) -> io::Result<(bool, bool, bool)> {
+        let mut descriptors = [
+            PollFd::new(&self.socket, PollFlags::IN),
+            PollFd::new(&self.death, PollFlags::IN),
+            PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
+        ];
+        let left = Timespec {
+            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
+            tv_nsec: i64::from(left.subsec_nanos()),
+        };
+        match poll(&mut descriptors, Some(&left)) {
+            Err(error) if error != rustix::io::Errno::INTR => return Err(error.into()),
+            _ => {}
+        }
+        let ready = |at: usize| !descriptors[at].revents().is_empty();
+        Ok((ready(0), ready(1), ready(2)))
+    }
+
+    /// Reads what is there of the answer: all of it, not yet all, nonsense, or
+    /// nothing more because the cell has hung up.
+    fn read_answer(
+        &mut self,
+        watch: &mut Watch,
+        recipients: usize,
+    ) -> Result<Option<(AnswerHead, Answer)>, Option<String>> {
+        let have = watch.answer.len();
+        let want = match watch.answer.first_chunk() {
+            None => AnswerHead::BYTES,
+            Some(head) => AnswerHead::BYTES + AnswerHead::decode(head, self.tasks, recipients)?.1,
+        };
+        watch.answer.resize(want, 0);
+        let count = self.socket.read(&mut watch.answer[have..]).map_err(|_| None)?;
+        if count == 0 && want > have {
+            return Err(None);
+        }
+        watch.answer.truncate(have + count);
+        let Some((head, body)) = watch.answer.split_first_chunk() else { return Ok(None) };
+        let (head, length) = AnswerHead::decode(head, self.tasks, recipients)?;
+        Ok((body.len() == length).then(|| (head, head.complete(body.to_vec()))))
+    }
+
+    fn cpu(&self) -> Duration {
+        cpu_time(self.child.id()).unwrap_or_default()
+    }
+
+    /// How a cell that hung up ended. One that hangs up and lives is ended.
+    fn death(&mut self) -> Ended {
+        const HANGING_UP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
+        let mut death = [PollFd::new(&self.death, PollFlags::IN)];
+        if poll(&mut death, Some(&HANGING_UP)).is_ok_and(|ready| ready == 0) {
+            return Ended::Nonsense("it hung up without an answer".into());
+        }
+        match self.child.wait() {
+            Ok(status) => Ended::Died(status.into()),
+            Err(error) => Ended::Nonsense(format!("its end can't be told: {error}")),
+        }
+    }
+
+    /// Ends the process, whatever it is doing, and sees it off.
+    fn end(&mut self) {
+        // Both fail only where it has ended already.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+/// One task under watch.
+struct Watch {
+    started: Instant,
+    cpu_before: Duration,
+    budget: Budget,
+    answer: Vec<u8>,
+}
+
+/// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
+const WAIT_MIN: Duration = Duration::from_millis(1);
+
+impl Watch {
+    /// How long nothing can go over a budget, or which one is used up.
+    fn left(&self, cpu: Duration) -> Result<Duration, Ended> {
+        let cpu = self.budget.cpu.checked_sub(cpu.saturating_sub(self.cpu_before));
+        let wall = self.budget.wall.checked_sub(self.started.elapsed());
+        match (cpu, wall) {
+            (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
+            (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
+            (Some(cpu), Some(wall)) => Ok(cpu.min(wall).max(WAIT_MIN)),
+        }
+    }
+}
+
+fn pid(child: &Child) -> Pid {
+    Pid::from_child(child)
+}

@@ -1,0 +1,192 @@
+//! What a worker and its cell say to each other over their socket.
+//!
+//! A worker says once what the routes are, then names one task after the other,
+//! each with the descriptor of a message. The cell answers each with one frame.
+//! Answers are untrusted: their size is limited before they are read, and
+//! whatever is not exactly as expected is an error.
+
+use lazaret_envelope::{Cause, Line, MessageId};
+use lazaret_route::{Limits, RouteConfig};
+use serde::{Deserialize, Serialize};
+
+/// What a cell must know before its first task. Goes as JSON behind its length.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Setup {
+    pub(crate) routes: Vec<RouteConfig>,
+    pub(crate) limits: Limits,
+}
+
+/// Longest setup in bytes.
+pub(crate) const SETUP_BYTES_MAX: usize = 64 << 20;
+
+/// A message to judge; its descriptor travels beside it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Task {
+    /// Counts up in the life of a cell, so that no answer is taken for another's.
+    pub(crate) number: u64,
+    /// Whose it is, to be compared with its envelope.
+    pub(crate) id: MessageId,
+    /// Heap that it may take, in bytes.
+    pub(crate) memory: u64,
+}
+
+impl Task {
+    pub(crate) const BYTES: usize = 32;
+
+    pub(crate) fn encode(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.number.to_le_bytes());
+        bytes[8..24].copy_from_slice(&self.id.to_u128().to_le_bytes());
+        bytes[24..].copy_from_slice(&self.memory.to_le_bytes());
+        bytes
+    }
+
+    pub(crate) fn decode(bytes: &[u8; Self::BYTES]) -> Self {
+        let (number, rest) = bytes.split_first_chunk().expect("32 bytes");
+        let (id, rest) = rest.split_first_chunk().expect("24 bytes");
+        let memory = rest.try_into().expect("8 bytes");
+        Self {
+            number: u64::from_le_bytes(*number),
+            id: MessageId::from_u128(u128::from_le_bytes(*id)),
+            memory: u64::from_le_bytes(memory),
+        }
+    }
+}
+
+/// What a cell answers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Answer {
+    /// The bytes of a verdict, still to be checked.
+    Verdict(Vec<u8>),
+    /// The message is at fault: [`Cause::Limit`] or [`Cause::Tree`], and what.
+    Fault(Cause, Line),
+}
+
+/// The first bytes of an answer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct AnswerHead {
+    task: u64,
+    /// Most heap that the message held, in bytes.
+    pub(crate) peak: u64,
+    /// The cell's heap has grown: it wants to be replaced.
+    pub(crate) retire: bool,
+    kind: u8,
+    length: u32,
+}
+
+const KIND_VERDICT: u8 = 0;
+const KIND_LIMIT: u8 = 1;
+const KIND_TREE: u8 = 2;
+
+/// Longest text of a fault, in bytes.
+const FAULT_BYTES_MAX: usize = 512;
+
+impl AnswerHead {
+    pub(crate) const BYTES: usize = 24;
+
+    fn encode(self) -> [u8; Self::BYTES] {
+        let mut bytes = [0; Self::BYTES];
+        bytes[..8].copy_from_slice(&self.task.to_le_bytes());
+        bytes[8..16].copy_from_slice(&self.peak.to_le_bytes());
+        bytes[16] = self.kind;
+        bytes[17] = u8::from(self.retire);
+        bytes[20..].copy_from_slice(&self.length.to_le_bytes());
+        bytes
+    }
+
+    /// Reads the head of the answer to a task; says how many bytes follow.
+    ///
+    /// # Errors
+    /// It is not an answer to this task of so many recipients.
+    pub(crate) fn decode(
+        bytes: &[u8; Self::BYTES],
+        task: u64,
+        recipients: usize,
+    ) -> Result<(Self, usize), String> {
+        let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
+        let head = Self {
+            task: number(0),
+            peak: number(8),
+            kind: bytes[16],
+            retire: bytes[17] == 1,
+            length: u32::from_le_bytes(bytes[20..].try_into().expect("4 bytes")),
+        };
+        let most = match head.kind {
+            KIND_VERDICT => recipients.saturating_mul(2),
+            KIND_LIMIT | KIND_TREE => FAULT_BYTES_MAX,
+            kind => return Err(format!("an answer of unknown kind {kind}")),
+        };
+        if head.task != task {
+            return Err(format!("an answer to task {} instead of {task}", head.task));
+        }
+        match usize::try_from(head.length) {
+            Ok(length) if length <= most => Ok((head, length)),
+            _ => Err(format!("an answer of {} bytes where {most} are the most", head.length)),
+        }
+    }
+
+    /// Puts an answer together from its head and what followed.
+    pub(crate) fn complete(self, body: Vec<u8>) -> Answer {
+        match self.kind {
+            KIND_LIMIT => Answer::Fault(Cause::Limit, Line::escaped(body)),
+            KIND_TREE => Answer::Fault(Cause::Tree, Line::escaped(body)),
+            _ => Answer::Verdict(body),
+        }
+    }
+}
+
+/// The bytes of an answer.
+pub(crate) fn encode_answer(task: u64, peak: u64, retire: bool, answer: &Answer) -> Vec<u8> {
+    let (kind, body) = match answer {
+        Answer::Verdict(bytes) => (KIND_VERDICT, &bytes[..]),
+        Answer::Fault(Cause::Tree, text) => (KIND_TREE, text.as_str().as_bytes()),
+        Answer::Fault(_, text) => (KIND_LIMIT, text.as_str().as_bytes()),
+    };
+    let body = if kind == KIND_VERDICT { body } else { &body[..body.len().min(FAULT_BYTES_MAX)] };
+    let length = u32::try_from(body.len()).expect("a verdict has 2 bytes a recipient");
+    let head = AnswerHead { task, peak, retire, kind, length };
+    [&head.encode(), body].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        #[test]
+        fn tasks_round_trip(number: u64, id: u128, memory: u64) {
+            let task = Task { number, id: MessageId::from_u128(id), memory };
+            prop_assert_eq!(Task::decode(&task.encode()), task);
+        }
+
+        #[test]
+        fn answers_round_trip(task: u64, peak: u64, retire: bool, body: Vec<u8>, kind in 0..3) {
+            let answer = match kind {
+                0 => Answer::Verdict(body.clone()),
+                1 => Answer::Fault(Cause::Limit, Line::escaped("parts: 9")),
+                _ => Answer::Fault(Cause::Tree, Line::escaped("part 1 contains part 1")),
+            };
+            let bytes = encode_answer(task, peak, retire, &answer);
+            let (head, rest) = bytes.split_first_chunk().unwrap();
+            let (head, length) = AnswerHead::decode(head, task, body.len().div_ceil(2)).unwrap();
+            prop_assert_eq!((head.peak, head.retire, length), (peak, retire, rest.len()));
+            prop_assert_eq!(head.complete(rest.to_vec()), answer);
+        }
+
+        #[test]
+        fn no_head_panics_or_asks_for_more_than_the_task_allows(bytes: [u8; AnswerHead::BYTES], task: u64, recipients in 0_usize..1000) {
+            if let Ok((_, length)) = AnswerHead::decode(&bytes, task, recipients) {
+                prop_assert!(length <= FAULT_BYTES_MAX.max(2 * recipients));
+            }
+        }
+    }
+
+    #[test]
+    fn answers_to_other_tasks_are_refused() {
+        let bytes = encode_answer(7, 0, false, &Answer::Verdict(vec![0; 4]));
+        let head = bytes.first_chunk().unwrap();
+        assert!(AnswerHead::decode(head, 8, 2).unwrap_err().contains("task 7 instead of 8"));
+        assert!(AnswerHead::decode(head, 7, 1).unwrap_err().contains("4 bytes where 2 are the most"));
+    }
+}

@@ -1,0 +1,87 @@
+//! The built-in benign message on which every new cell proves itself.
+//!
+//! A cell that can't judge this one must never be given mail: it would be the
+//! mail that is blamed.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::time::Duration;
+
+use lazaret_envelope::{
+    Address, Budget, Content, Digest, Envelope, Line, MessageId, Protocol, Timestamp, Transaction,
+};
+use rustix::fs::MemfdFlags;
+
+use crate::child::{Cell, CellError, Ended, Program};
+use crate::frame::Setup;
+use crate::stop::Stop;
+
+/// Small, and with a little of everything that real mail has.
+const MESSAGE: &str = "From: Lazaret <postmaster@localhost>\r\n\
+    To: postmaster@localhost\r\n\
+    Subject: =?utf-8?q?Self-test?=\r\n\
+    MIME-Version: 1.0\r\n\
+    Content-Type: multipart/mixed; boundary=b\r\n\
+    \r\n\
+    --b\r\n\
+    Content-Type: text/plain; charset=utf-8\r\n\
+    Content-Transfer-Encoding: quoted-printable\r\n\
+    \r\n\
+    All is well=2E\r\n\
+    --b\r\n\
+    Content-Type: application/octet-stream\r\n\
+    Content-Transfer-Encoding: base64\r\n\
+    \r\n\
+    QWxsIGlzIHdlbGwu\r\n\
+    --b--\r\n";
+
+/// What the self-test may cost: far more than it does, on a machine under load.
+const BUDGET: Budget =
+    Budget { memory: 16 << 20, cpu: Duration::from_secs(10), wall: Duration::from_secs(60) };
+
+/// Address space for the self-test, in bytes.
+const SPACE: u64 = 1 << 30;
+
+/// The message in a file of its own.
+#[derive(Debug)]
+pub(crate) struct SelfTest {
+    file: OwnedFd,
+    id: MessageId,
+    size: u64,
+}
+
+impl SelfTest {
+    pub(crate) fn new() -> io::Result<Self> {
+        let id = MessageId::from_parts(0, 0);
+        let recipient: Address = "postmaster@localhost".parse().map_err(io::Error::other)?;
+        let size = MESSAGE.len() as u64;
+        let envelope = Envelope {
+            id,
+            arrived: Timestamp::UNIX_EPOCH,
+            origin: Protocol::Submit.into(),
+            transaction: Transaction { recipients: vec![recipient.into()], ..Transaction::default() },
+            content: Content { size, digest: Digest([0; 32]) },
+        };
+        let file = rustix::fs::memfd_create("lazaret-self-test", MemfdFlags::CLOEXEC)?;
+        let text = format!("{envelope}{MESSAGE}");
+        let written = rustix::io::pwrite(&file, text.as_bytes(), 0)?;
+        if written == text.len() { Ok(Self { file, id, size }) } else { Err(io::ErrorKind::WriteZero.into()) }
+    }
+
+    /// Starts a cell and has it judge the message.
+    pub(crate) fn start(&self, program: &Program, setup: &Setup, stop: &Stop) -> Result<Cell, CellError> {
+        let cell = Cell::start(program, setup).map_err(CellError::Start)?;
+        // Reading must start at the beginning each time; a cell shares the offset.
+        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))
+            .map_err(|error| CellError::Start(error.into()))?;
+        let file: BorrowedFd<'_> = self.file.as_fd();
+        let judged = cell.judge((self.id, 1), file, (BUDGET, SPACE + self.size), stop);
+        match (judged.ended, judged.cell) {
+            (Ended::Answered(_), Some(cell)) => Ok(cell),
+            (ended, _) => Err(CellError::SelfTest(Line::escaped(match judged.note {
+                Some(note) => format!("{ended:?} at stage {}: {note}", judged.stage),
+                None => format!("{ended:?} at stage {}", judged.stage),
+            }))),
+        }
+    }
+}
