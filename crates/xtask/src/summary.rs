@@ -38,7 +38,7 @@ pub fn close(outcomes: Vec<Outcome>, test_data: Option<String>) -> (String, bool
         let failed = outcome.failed();
         well &= !failed;
         let word = match (&outcome.result, failed) {
-            (Ok(()), _) => "ok    ".to_owned(),
+            (Ok(()), _) => "ok".to_owned(),
             (Err(why), true) => format!("FAILED ({why})"),
             (Err(why), false) => {
                 missing.push(why.clone());
