@@ -1,1 +1,29 @@
-//! Placeholder.
+//! Where mail comes in: SMTP and LMTP listeners, the `submit` command, and the
+//! drop-box.
+//!
+//! What all three have in common is the spool's order of steps (durable, then
+//! visible, then answered) and that trouble of our own is never the sender's:
+//! it is answered 4xx or exit status 75, so that the mail is tried again.
+//! Nothing here must ever look at what a message says, or move one that was
+//! accepted.
+
+#![forbid(unsafe_code)]
+
+mod canonical;
+pub mod config;
+pub mod dropbox;
+pub mod gate;
+pub mod listener;
+pub mod sendmail;
+pub mod submit;
+#[cfg(test)]
+mod testing;
+pub mod watch;
+
+pub use config::{LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol};
+pub use dropbox::{DropWatcher, SWEEP_FILES_MAX, Sweep};
+pub use gate::{Counters, Denied, IntakeGate, Pause, Reason, Reserve};
+pub use listener::{Listener, ListenerHandle};
+pub use sendmail::{SendmailArgs, UsageError};
+pub use submit::{Queued, Submission, SubmitError, submit};
+pub use watch::Watch;

@@ -1,0 +1,217 @@
+//! One `[[listen]]` of the configuration.
+//!
+//! Every key may be left out. What is configured here must never let a client
+//! make Lazaret hold more than a bounded amount of anything.
+
+use std::fmt;
+use std::net::SocketAddr;
+use std::num::NonZeroUsize;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use lazaret_smtp::{BareLineEnds, Dialect};
+use serde::{Deserialize, Serialize};
+
+/// Most bytes that a client may send in one session. Mail goes over a
+/// connection that is kept open for long; this is what an endless message that
+/// was refused already can cost.
+pub const SESSION_BYTES_MAX: u64 = 16 << 30;
+
+/// One listener.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ListenConfig {
+    /// `"smtp"` or `"lmtp"`. Default `"smtp"`.
+    pub protocol: ListenProtocol,
+    /// An IP address and port, `"127.0.0.1:10025"` or `"[::1]:10025"`, or the
+    /// absolute path of a Unix socket, `"unix:/run/lazaret/lmtp.sock"`. Who may
+    /// connect to a Unix socket is for its directory to say. Default
+    /// `"127.0.0.1:10025"`.
+    pub address: ListenAddress,
+    /// Most sessions at a time; should not be fewer than the MTA before us
+    /// opens. Over it a client is told 421. Default 100.
+    pub sessions: NonZeroUsize,
+    /// What to do with CR or LF outside of CRLF: `"reject"` the message, or
+    /// `"normalize"` it (LF becomes CRLF, a stray CR a space). Default `"reject"`.
+    pub bare_line_ends: LineEndPolicy,
+    /// Longest silence of a client before its session ends. RFC 5321 section
+    /// 4.5.3.2.7 asks for at least 5 minutes. Default `"5m"`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub idle_timeout: Duration,
+    /// Longest session, whatever it does. Default `"1h"`.
+    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    pub session_time: Duration,
+    /// Most recipients of one message; further ones are told 452. Default 1,000.
+    pub recipients: NonZeroUsize,
+    /// Commands in error after which a session ends. Default 20.
+    pub errors: NonZeroUsize,
+}
+
+const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
+const RECIPIENTS: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
+const ERRORS: NonZeroUsize = NonZeroUsize::new(20).expect("not zero");
+
+impl Default for ListenConfig {
+    fn default() -> Self {
+        Self {
+            protocol: ListenProtocol::Smtp,
+            address: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 10025))),
+            sessions: SESSIONS,
+            bare_line_ends: LineEndPolicy::Reject,
+            idle_timeout: Duration::from_secs(5 * 60),
+            session_time: Duration::from_secs(60 * 60),
+            recipients: RECIPIENTS,
+            errors: ERRORS,
+        }
+    }
+}
+
+/// RFC 2033 section 2: LMTP "MUST NOT be used on TCP port 25".
+const SMTP_PORT: u16 = 25;
+
+impl ListenConfig {
+    /// Whether the values make sense together.
+    ///
+    /// # Errors
+    /// What does not, for a person to read.
+    pub fn check(&self) -> Result<(), String> {
+        if self.idle_timeout.is_zero() || self.session_time.is_zero() {
+            return Err("idle_timeout and session_time must be longer than nothing".into());
+        }
+        match (&self.address, self.protocol) {
+            (ListenAddress::Tcp(address), ListenProtocol::Lmtp) if address.port() == SMTP_PORT => {
+                Err("LMTP is not allowed on port 25 (RFC 2033 section 2)".into())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+/// What is spoken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum ListenProtocol {
+    /// RFC 5321.
+    Smtp,
+    /// RFC 2033.
+    Lmtp,
+}
+
+impl From<ListenProtocol> for Dialect {
+    fn from(protocol: ListenProtocol) -> Self {
+        match protocol {
+            ListenProtocol::Smtp => Self::Smtp,
+            ListenProtocol::Lmtp => Self::Lmtp,
+        }
+    }
+}
+
+/// What happens to bare line ends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LineEndPolicy {
+    /// The message is refused.
+    Reject,
+    /// LF becomes CRLF, a stray CR a space.
+    Normalize,
+}
+
+impl From<LineEndPolicy> for BareLineEnds {
+    fn from(policy: LineEndPolicy) -> Self {
+        match policy {
+            LineEndPolicy::Reject => Self::Reject,
+            LineEndPolicy::Normalize => Self::Normalize,
+        }
+    }
+}
+
+/// Where a listener listens.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub enum ListenAddress {
+    /// An address and port; port 0 lets the kernel choose one.
+    Tcp(SocketAddr),
+    /// The absolute path of a socket.
+    Unix(PathBuf),
+}
+
+/// How the path of a socket begins.
+const UNIX: &str = "unix:";
+
+impl TryFrom<String> for ListenAddress {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        if let Some(path) = text.strip_prefix(UNIX) {
+            let path = PathBuf::from(path);
+            let absolute = path.is_absolute();
+            return absolute
+                .then_some(Self::Unix(path))
+                .ok_or_else(|| format!("{text:?}: the path must be absolute"));
+        }
+        text.parse().map(Self::Tcp).map_err(|_| {
+            format!(
+                "{text:?}: expected an IP address with a port (\"127.0.0.1:10025\") or \"unix:/path/of/socket\""
+            )
+        })
+    }
+}
+
+impl From<ListenAddress> for String {
+    fn from(address: ListenAddress) -> Self {
+        address.to_string()
+    }
+}
+
+impl fmt::Display for ListenAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Tcp(address) => address.fmt(f),
+            Self::Unix(path) => write!(f, "{UNIX}{}", path.display()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_key_may_be_left_out_and_is_written_back() {
+        let config: ListenConfig = toml::from_str("").unwrap();
+        assert_eq!(config, ListenConfig::default());
+        let text = toml::to_string(&config).unwrap();
+        assert!(text.contains("idle_timeout = \"5m\"") && text.contains("session_time = \"1h\""), "{text}");
+        assert_eq!(toml::from_str::<ListenConfig>(&text).unwrap(), config);
+    }
+
+    #[test]
+    fn values_are_read() {
+        let text = "protocol = 'lmtp'\naddress = 'unix:/run/x.sock'\nsessions = 7\n\
+            bare_line_ends = 'normalize'\nidle_timeout = '90s'\nrecipients = 5\nerrors = 1";
+        let config: ListenConfig = toml::from_str(text).unwrap();
+        assert_eq!(config.address, ListenAddress::Unix("/run/x.sock".into()));
+        assert_eq!((config.sessions.get(), config.idle_timeout), (7, Duration::from_secs(90)));
+        assert_eq!(config.check(), Ok(()));
+    }
+
+    #[test]
+    fn mistakes_are_named() {
+        for (text, what) in [
+            ("adress = 'x'", "adress"),
+            ("address = 'localhost'", "IP address with a port"),
+            ("address = 'unix:run/x'", "absolute"),
+            ("sessions = 0", "nonzero"),
+            ("protocol = 'imap'", "imap"),
+            ("idle_timeout = 'soon'", "soon"),
+            ("idle_timeout = '-5m'", "negative"),
+        ] {
+            let error = toml::from_str::<ListenConfig>(text).unwrap_err().to_string();
+            assert!(error.contains(what), "{text}: {error}");
+        }
+        let lmtp = toml::from_str::<ListenConfig>("protocol = 'lmtp'\naddress = '127.0.0.1:25'").unwrap();
+        assert!(lmtp.check().unwrap_err().contains("port 25"));
+        let no_time = toml::from_str::<ListenConfig>("idle_timeout = '0s'").unwrap();
+        assert!(no_time.check().unwrap_err().contains("idle_timeout"));
+    }
+}

@@ -1,0 +1,302 @@
+//! Takes in what other programs and unprivileged users put into `drop/`.
+//!
+//! The spool does the work on one file; here is what goes round it: which files,
+//! how many at a time, and what happens when one can't be taken. A bad file must
+//! never keep the good ones behind it from coming in.
+
+use std::ffi::{OsStr, OsString};
+use std::sync::Arc;
+
+use lazaret_envelope::{Line, MessageId};
+use lazaret_spool::layout::DROP_TAKEN;
+use lazaret_spool::{Dir, Owner, Refused, Severity, SpoolError};
+use tracing::{info, warn};
+
+use crate::canonical::Normalizer;
+use crate::gate::{Denied, IntakeGate, Reason};
+
+/// Most files taken in one sweep, so that a flood in `drop/` costs neither much
+/// memory nor the time in which the program should stop.
+pub const SWEEP_FILES_MAX: usize = 1_000;
+
+/// What one sweep did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Sweep {
+    /// Messages accepted.
+    pub accepted: usize,
+    /// Files refused, and set aside in `deferred/` with a report.
+    pub refused: usize,
+    /// Files that can't be moved or read for want of permission; they stay.
+    pub stuck: usize,
+    /// Whether there are more files: sweep again soon.
+    pub more: bool,
+}
+
+/// Empties the drop-box.
+pub struct DropWatcher {
+    owner: Owner,
+    gate: Arc<IntakeGate>,
+    /// How many files to pass over in the next listing: those that were stuck
+    /// in the one before must not use up every sweep.
+    skip: usize,
+}
+
+/// What became of one file.
+enum Fate {
+    Accepted,
+    Refused,
+    Stuck,
+    /// Nothing to take: gone, or set aside by the spool.
+    Nothing,
+    /// No room; nor for the next ones.
+    NoRoom,
+}
+
+impl DropWatcher {
+    /// A watcher for the spool of `owner`.
+    #[must_use]
+    pub fn new(owner: Owner, gate: Arc<IntakeGate>) -> Self {
+        Self { owner, gate, skip: 0 }
+    }
+
+    /// Takes in what lies in `drop/`, at most [`SWEEP_FILES_MAX`] files, while
+    /// the gate is open and `go_on` says so. To be called at start, whenever
+    /// something is dropped, and from time to time: a name may come without a
+    /// notice.
+    ///
+    /// # Errors
+    /// The spool is broken.
+    pub fn sweep(&mut self, go_on: &dyn Fn() -> bool) -> Result<Sweep, SpoolError> {
+        let mut sweep = Sweep::default();
+        let (names, more) = self.list()?;
+        for name in &names {
+            if !go_on() || !self.admits() {
+                return Ok(sweep);
+            }
+            match self.take(name)? {
+                Fate::Accepted => sweep.accepted += 1,
+                Fate::Refused => sweep.refused += 1,
+                Fate::Stuck => sweep.stuck += 1,
+                Fate::Nothing => {}
+                Fate::NoRoom => return Ok(sweep),
+            }
+        }
+        self.skip = if more { self.skip + sweep.stuck } else { 0 };
+        sweep.more = more;
+        Ok(sweep)
+    }
+
+    fn admits(&self) -> bool {
+        let admitted = self.gate.admit(self.owner.spool());
+        if admitted == Err(Denied::NoRoom) {
+            warn!("no room: what is dropped stays in drop/");
+        }
+        admitted.is_ok()
+    }
+
+    /// Lists the files to take, and whether there are more.
+    fn list(&self) -> Result<(Vec<OsString>, bool), SpoolError> {
+        let (mut names, mut seen) = (Vec::new(), 0);
+        let limit = self.skip + SWEEP_FILES_MAX;
+        self.owner.spool().scan(Dir::Drop, |_, raw| {
+            if !may_be_taken(raw) {
+                return;
+            }
+            seen += 1;
+            if seen > self.skip && seen <= limit {
+                names.push(raw.to_owned());
+            }
+        })?;
+        Ok((names, seen > limit))
+    }
+
+    fn take(&self, name: &OsString) -> Result<Fate, SpoolError> {
+        let shown = Line::escaped(name.as_encoded_bytes());
+        let taken = match self.owner.take_dropped(name) {
+            Ok(Some(taken)) => taken,
+            Ok(None) => return Ok(Fate::Nothing),
+            Err(error) => return self.failed(&shown, error),
+        };
+        match taken.accept(&mut Normalizer::default()) {
+            Ok(_) => {
+                self.gate.count_accepted();
+                Ok(Fate::Accepted)
+            }
+            Err(Refused::Spool(error)) => self.failed(&shown, error),
+            Err(refused) => {
+                self.gate.count_refused(Reason::BadDrop);
+                info!(file = ?shown, reason = ?refused.to_string(), "dropped file refused");
+                Ok(Fate::Refused)
+            }
+        }
+    }
+
+    fn failed(&self, shown: &Line, error: SpoolError) -> Result<Fate, SpoolError> {
+        match error.severity() {
+            Severity::Gone => Ok(Fate::Nothing),
+            Severity::Forbidden => {
+                warn!(file = ?shown, %error, "a dropped file can't be taken in");
+                Ok(Fate::Stuck)
+            }
+            Severity::NoRoom => {
+                warn!(file = ?shown, %error, "no room for a dropped file; it stays");
+                Ok(Fate::NoRoom)
+            }
+            Severity::Broken => {
+                self.gate.denied(&error);
+                Err(error)
+            }
+        }
+    }
+}
+
+/// Names with a dot are still being written, but for those that an earlier
+/// process had in hand.
+fn may_be_taken(raw: &OsStr) -> bool {
+    let text = raw.to_str().unwrap_or_default();
+    !text.starts_with('.') || text.strip_prefix(DROP_TAKEN).is_some_and(|id| id.parse::<MessageId>().is_ok())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::symlink;
+
+    use super::*;
+    use crate::testing::{Place, contents, gate, names};
+
+    const GOOD: &str = "lazaret-envelope 1\nsender <a@example.org>\nrecipient <b@example.org>\nend\n";
+
+    struct Lab {
+        place: Place,
+        watcher: DropWatcher,
+    }
+
+    impl Lab {
+        fn new() -> Self {
+            let place = Place::new();
+            let owner = Owner::take(place.spool.clone()).unwrap();
+            let watcher = DropWatcher::new(owner, gate());
+            Self { place, watcher }
+        }
+
+        fn drop_in(&self, name: &str, text: &str) {
+            std::fs::write(self.place.spool.path(Dir::Drop).join(name), text).unwrap();
+        }
+
+        fn sweep(&mut self) -> Sweep {
+            self.watcher.sweep(&|| true).unwrap()
+        }
+
+        fn names(&self, dir: Dir) -> Vec<String> {
+            names(&self.place.spool, dir)
+        }
+    }
+
+    #[test]
+    fn a_good_file_is_accepted_in_canonical_form() {
+        let mut lab = Lab::new();
+        lab.drop_in("x", &format!("{GOOD}Subject: x\n\n.y\r\nz"));
+        lab.drop_in(".writing.other", "not yet");
+        assert_eq!(lab.sweep(), Sweep { accepted: 1, ..Sweep::default() });
+        assert_eq!(lab.names(Dir::Drop), [".writing.other"]);
+        assert_eq!(contents(&lab.place.spool), [b"Subject: x\r\n\r\n.y\r\nz"]);
+        assert_eq!(lab.watcher.gate.counters().accepted, 1);
+        assert_eq!(lab.sweep(), Sweep::default());
+    }
+
+    #[test]
+    fn bad_files_are_set_aside_and_good_ones_go_on() {
+        let mut lab = Lab::new();
+        lab.drop_in("a", "From: a@example.org\n\nno envelope\n");
+        lab.drop_in("b", "");
+        lab.drop_in("c", &GOOD.replace("end\n", "size 7\nend\nshort"));
+        symlink("/etc/passwd", lab.place.spool.path(Dir::Drop).join("d")).unwrap();
+        let fifo = lab.place.spool.path(Dir::Drop).join("e");
+        rustix::fs::mkfifoat(rustix::fs::CWD, &fifo, rustix::fs::Mode::RUSR).unwrap();
+        std::fs::create_dir(lab.place.spool.path(Dir::Drop).join("f")).unwrap();
+        lab.drop_in("g", &format!("{GOOD}good\n"));
+        assert_eq!(lab.sweep(), Sweep { accepted: 1, refused: 3, ..Sweep::default() });
+        assert_eq!(lab.names(Dir::Drop), [""; 0]);
+        assert_eq!(contents(&lab.place.spool), [b"good\r\n"]);
+        let deferred = lab.names(Dir::Deferred);
+        assert_eq!(deferred.iter().filter(|name| name.ends_with(".report")).count(), 6, "{deferred:?}");
+        assert_eq!(deferred.len(), 12);
+        let refused = Reason::BadDrop as usize;
+        assert_eq!(lab.watcher.gate.counters().refused[refused], 3);
+    }
+
+    #[test]
+    fn a_file_that_was_in_hand_at_a_crash_becomes_one_message() {
+        let mut lab = Lab::new();
+        lab.drop_in("x", &format!("{GOOD}once\n"));
+        let taken = lab.watcher.owner.take_dropped("x".as_ref()).unwrap().unwrap();
+        // The copy is whole, and then the original can't be removed: what the
+        // disk looks like after a crash between the two.
+        lab.place.faults.fail("unlink drop", rustix::io::Errno::IO);
+        assert!(taken.accept(&mut Normalizer::default()).is_err());
+        lab.place.faults.mend();
+        assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (1, 1));
+        lab.watcher.owner.recover().unwrap();
+        assert_eq!(lab.sweep().accepted, 1);
+        assert_eq!(contents(&lab.place.spool), [b"once\r\n"]);
+        assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 0));
+    }
+
+    #[test]
+    fn a_crash_after_the_original_is_gone_loses_nothing() {
+        let mut lab = Lab::new();
+        lab.drop_in("x", &format!("{GOOD}once\n"));
+        let taken = lab.watcher.owner.take_dropped("x".as_ref()).unwrap().unwrap();
+        lab.place.faults.fail("rename incoming", rustix::io::Errno::IO);
+        assert!(taken.accept(&mut Normalizer::default()).is_err());
+        lab.place.faults.mend();
+        assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 1));
+        lab.watcher.owner.recover().unwrap();
+        assert_eq!(lab.sweep().accepted, 0);
+        assert_eq!(contents(&lab.place.spool), [b"once\r\n"]);
+    }
+
+    #[test]
+    fn a_sweep_is_bounded_and_can_be_stopped() {
+        let mut lab = Lab::new();
+        for number in 0..5 {
+            lab.drop_in(&number.to_string(), GOOD);
+        }
+        let left = std::cell::Cell::new(2_usize);
+        let two = lab.watcher.sweep(&|| left.replace(left.get().saturating_sub(1)) > 0).unwrap();
+        assert_eq!(two.accepted, 2);
+        lab.watcher.gate.pause(crate::Pause::Operator);
+        assert_eq!(lab.sweep().accepted, 0);
+        lab.watcher.gate.resume(crate::Pause::Operator);
+        assert_eq!(lab.sweep().accepted, 3);
+        for number in 0..=SWEEP_FILES_MAX {
+            lab.drop_in(&format!(".taken.{number}"), GOOD);
+            symlink("nowhere", lab.place.spool.path(Dir::Drop).join(number.to_string())).unwrap();
+        }
+        assert!(lab.sweep().more && !lab.sweep().more);
+    }
+
+    #[test]
+    fn files_that_stay_do_not_hold_up_the_others() {
+        let mut lab = Lab::new();
+        for number in 0..SWEEP_FILES_MAX + 10 {
+            lab.drop_in(&format!("stuck{number}"), GOOD);
+        }
+        lab.place.faults.fail("rename drop/stuck", rustix::io::Errno::ACCESS);
+        lab.drop_in("good", &format!("{GOOD}good\n"));
+        let both = [lab.sweep(), lab.sweep()];
+        assert_eq!(both.iter().map(|sweep| sweep.accepted).sum::<usize>(), 1, "{both:?}");
+    }
+
+    #[test]
+    fn without_room_files_stay_where_they_are() {
+        let mut lab = Lab::new();
+        lab.drop_in("x", &format!("{GOOD}later\n"));
+        lab.place.faults.fail("append", rustix::io::Errno::NOSPC);
+        assert_eq!(lab.sweep(), Sweep::default());
+        assert_eq!(lab.watcher.gate.paused(), None);
+        lab.place.faults.mend();
+        assert_eq!(lab.sweep().accepted, 1);
+        assert_eq!(contents(&lab.place.spool), [b"later\r\n"]);
+    }
+}

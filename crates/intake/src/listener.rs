@@ -1,0 +1,232 @@
+//! A listener: accepts connections and gives each a thread of its own.
+//!
+//! Stopping has three steps: no new connections, and a 421 for sessions that
+//! are not in the middle of a message; time for those that are; then every
+//! socket is shut down. It must never accept more sessions than configured.
+
+mod receiver;
+mod session;
+mod sessions;
+mod socket;
+#[cfg(test)]
+mod tests;
+
+use std::fs::{self, Permissions};
+use std::io;
+use std::net::{SocketAddr, TcpListener};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::Path;
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use lazaret_smtp::{Reply, server};
+use lazaret_spool::Spool;
+use rustix::io::Errno;
+use rustix::net::{Shutdown, SocketFlags};
+use tracing::{info, warn};
+
+use crate::config::{ListenAddress, ListenConfig};
+use crate::gate::{IntakeGate, Reason};
+use session::{Conversation, Limits};
+use sessions::{Place, Sessions, Turned};
+use socket::Socket;
+
+/// Pause before accept(2) is tried again after it failed for want of
+/// descriptors or memory.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// Mode of a Unix socket: its directory says who may connect.
+const UNIX_SOCKET_MODE: u32 = 0o666;
+
+/// A listener that is bound but does not accept anything yet.
+pub struct Listener {
+    socket: Arc<OwnedFd>,
+    address: ListenAddress,
+    spool: Spool,
+    gate: Arc<IntakeGate>,
+    smtp: Arc<server::Config>,
+    limits: Limits,
+    sessions: Arc<Sessions>,
+}
+
+impl Listener {
+    /// Binds the configured address. `size_max` is the largest message in bytes.
+    ///
+    /// # Errors
+    /// The configuration makes no sense, or the address can't be used.
+    pub fn bind(
+        config: &ListenConfig,
+        spool: Spool,
+        hostname: String,
+        size_max: u64,
+        gate: Arc<IntakeGate>,
+    ) -> io::Result<Self> {
+        config.check().map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
+        let (socket, address) = match &config.address {
+            ListenAddress::Tcp(address) => bind_tcp(*address),
+            ListenAddress::Unix(path) => bind_unix(path).map(|socket| (socket, config.address.clone())),
+        }
+        .map_err(|error| {
+            io::Error::new(error.kind(), format!("failed to listen on {}: {error}", config.address))
+        })?;
+        let smtp = server::Config {
+            dialect: config.protocol.into(),
+            hostname,
+            size_max,
+            recipients_max: config.recipients.get(),
+            bare: config.bare_line_ends.into(),
+            errors_max: config.errors.get(),
+        };
+        Ok(Self {
+            socket: Arc::new(socket),
+            address,
+            spool,
+            smtp: Arc::new(smtp),
+            limits: Limits { idle: config.idle_timeout, session: config.session_time },
+            sessions: Arc::new(Sessions::new(config.sessions.get(), Arc::clone(&gate))),
+            gate,
+        })
+    }
+
+    /// Where it listens, with the port that the kernel chose.
+    #[must_use]
+    pub fn local_address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Starts to accept.
+    ///
+    /// # Errors
+    /// There can be no thread for it.
+    pub fn start(self) -> io::Result<ListenerHandle> {
+        let (socket, address) = (Arc::clone(&self.socket), self.address.clone());
+        let sessions = Arc::clone(&self.sessions);
+        info!(%address, protocol = ?self.smtp.dialect, "listening");
+        let thread = thread::Builder::new().name("accept".into()).spawn(move || self.accept_all())?;
+        Ok(ListenerHandle { socket, address, sessions, thread })
+    }
+
+    fn accept_all(&self) {
+        loop {
+            match rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
+                Ok((fd, peer)) => self.welcome(Socket::new(fd, peer.as_ref())),
+                Err(_) if self.sessions.is_stopping() => return,
+                Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(error) => {
+                    warn!(address = %self.address, %error, "failed to accept a connection");
+                    thread::sleep(ACCEPT_PAUSE);
+                }
+            }
+        }
+    }
+
+    /// Gives a connection its thread, or says why there is none for it.
+    fn welcome(&self, socket: Socket) {
+        let place = Arc::new(Place::new(socket));
+        if let Some(pause) = self.gate.paused() {
+            return self.turn_away(&place, Reason::Paused, &format!("intake is {}", pause.words()));
+        }
+        let ticket = match self.sessions.enter(Arc::clone(&place)) {
+            Ok(ticket) => ticket,
+            Err(Turned::Stopping) => return self.turn_away(&place, Reason::Paused, session::STOPPING),
+            Err(Turned::TooMany) => {
+                return self.turn_away(&place, Reason::TooManySessions, "too many sessions");
+            }
+        };
+        let conversation = Conversation::new(self, Arc::clone(&place));
+        let spawned = thread::Builder::new().name("session".into()).spawn(move || {
+            conversation.run();
+            // Last of all: whoever waits for the sessions may then stop.
+            drop(ticket);
+        });
+        if let Err(error) = spawned {
+            warn!(%error, "no thread for a session");
+            self.turn_away(&place, Reason::TooManySessions, "too many sessions");
+        }
+    }
+
+    fn turn_away(&self, place: &Place, reason: Reason, why: &str) {
+        self.gate.count_refused(reason);
+        let peer = place.socket.peer();
+        info!(?peer, reason = reason.word(), "connection refused");
+        place.socket.say_at_once(&bytes(&self.smtp.closing_reply(why)));
+    }
+}
+
+fn bytes(reply: &Reply) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    reply.write(&mut bytes);
+    bytes
+}
+
+fn bind_tcp(address: SocketAddr) -> io::Result<(OwnedFd, ListenAddress)> {
+    let listener = TcpListener::bind(address)?;
+    let local = ListenAddress::Tcp(listener.local_addr()?);
+    Ok((listener.into(), local))
+}
+
+/// Binds a Unix socket. One that an earlier process left is removed, but never
+/// one that somebody still listens on, and nothing that is no socket.
+fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
+    let listener = match UnixListener::bind(path) {
+        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
+            fs::remove_file(path)?;
+            UnixListener::bind(path)
+        }
+        other => other,
+    }?;
+    fs::set_permissions(path, Permissions::from_mode(UNIX_SOCKET_MODE))?;
+    Ok(listener.into())
+}
+
+fn is_left_over(path: &Path) -> bool {
+    use std::os::unix::fs::FileTypeExt;
+    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
+    let refused =
+        UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
+    is_socket && refused
+}
+
+/// A listener at work.
+pub struct ListenerHandle {
+    socket: Arc<OwnedFd>,
+    address: ListenAddress,
+    sessions: Arc<Sessions>,
+    thread: JoinHandle<()>,
+}
+
+impl ListenerHandle {
+    /// Where it listens.
+    #[must_use]
+    pub fn local_address(&self) -> &ListenAddress {
+        &self.address
+    }
+
+    /// Takes no more connections, and ends the sessions that are not in the
+    /// middle of a message. Waits for nothing, so that several listeners can be
+    /// closed before the first is waited for.
+    pub fn close(&self) {
+        self.sessions.close();
+        // On Linux this ends an accept(2) that another thread is waiting in.
+        let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
+        if let ListenAddress::Unix(path) = &self.address {
+            let _ = fs::remove_file(path);
+        }
+    }
+
+    /// Closes, waits for the sessions at most `grace`, then cuts off the rest.
+    /// When this returns, no session is left.
+    pub fn stop(self, grace: Duration) {
+        self.close();
+        if self.thread.join().is_err() {
+            warn!(address = %self.address, "the accepting thread had panicked");
+        }
+        if !self.sessions.wait(Instant::now() + grace) {
+            self.sessions.cut_and_wait();
+        }
+        info!(address = %self.address, "listener stopped");
+    }
+}

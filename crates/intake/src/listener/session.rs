@@ -1,0 +1,194 @@
+//! One session: bytes from the socket into the protocol, replies back.
+//!
+//! Replies are sent when the input is used up (RFC 2920 section 3.2), and before
+//! anything that takes time. Memory is a fixed read buffer, bounded replies and
+//! the message's own buffer; it must never read ahead of a question that is not
+//! answered.
+
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use lazaret_smtp::Reply;
+use lazaret_smtp::server::{Config, DATA_STEP_BYTES_MAX, Event, Session};
+use tracing::debug;
+
+use super::Listener;
+use super::receiver::Receiver;
+use super::sessions::Place;
+use crate::config::SESSION_BYTES_MAX;
+
+/// Bytes read at a time: as many as the protocol takes in at one step.
+const READ_BYTES: usize = DATA_STEP_BYTES_MAX;
+
+/// What is said when the program stops.
+pub(super) const STOPPING: &str = "is stopping, try again later";
+
+/// How long a session may last.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Limits {
+    /// Longest silence.
+    pub(super) idle: Duration,
+    /// Longest session.
+    pub(super) session: Duration,
+}
+
+/// Why a session ends.
+#[derive(Debug)]
+pub(super) enum Hangup {
+    /// Everything is said.
+    Closed,
+    /// The client closed the connection.
+    Gone,
+    /// The connection failed.
+    Lost(io::Error),
+    /// The client said nothing for too long.
+    Idle,
+    /// The session has lasted too long.
+    OutOfTime,
+    /// The client has sent too much.
+    TooManyBytes,
+    /// The program stops.
+    Stopping,
+    /// It is not known whether the message is durable: nothing may be said.
+    Broken,
+}
+
+impl Hangup {
+    /// The last words. RFC 5321 section 3.8: "421".
+    fn reply(&self, config: &Config) -> Option<Reply> {
+        let closing = |why| Some(Reply::new(421, [4, 4, 2], format!("{} {why}, closing", config.hostname)));
+        match self {
+            Self::Closed | Self::Gone | Self::Lost(_) | Self::Broken => None,
+            Self::Idle => closing("heard nothing for too long"),
+            Self::OutOfTime => closing("has no more time for this session"),
+            Self::TooManyBytes => closing("was sent too many bytes in this session"),
+            Self::Stopping => Some(config.closing_reply(STOPPING)),
+        }
+    }
+}
+
+impl fmt::Display for Hangup {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Closed => f.write_str("closed by the protocol"),
+            Self::Gone => f.write_str("the client is gone"),
+            Self::Lost(error) => write!(f, "the connection failed: {error}"),
+            Self::Idle => f.write_str("idle for too long"),
+            Self::OutOfTime => f.write_str("it lasted too long"),
+            Self::TooManyBytes => f.write_str("too many bytes"),
+            Self::Stopping => f.write_str("the program stops"),
+            Self::Broken => f.write_str("the spool is broken"),
+        }
+    }
+}
+
+/// A session with its socket.
+pub(super) struct Conversation {
+    place: Arc<Place>,
+    config: Arc<Config>,
+    idle: Duration,
+    deadline: Instant,
+    session: Session,
+    receiver: Receiver,
+    out: Vec<u8>,
+    bytes: u64,
+}
+
+impl Conversation {
+    pub(super) fn new(listener: &Listener, place: Arc<Place>) -> Self {
+        let receiver = Receiver::new(listener.spool.clone(), Arc::clone(&listener.gate), Arc::clone(&place));
+        Self {
+            place,
+            config: Arc::clone(&listener.smtp),
+            idle: listener.limits.idle,
+            deadline: Instant::now() + listener.limits.session,
+            session: Session::new(Arc::clone(&listener.smtp)),
+            receiver,
+            out: Vec::new(),
+            bytes: 0,
+        }
+    }
+
+    /// Talks with the client until one of the two has enough.
+    pub(super) fn run(mut self) {
+        let place = Arc::clone(&self.place);
+        let peer = place.socket.peer();
+        debug!(?peer, "session opened");
+        let Err(hangup) = self.talk();
+        if let Some(reply) = hangup.reply(&self.config) {
+            reply.write(&mut self.out);
+            // Should the connection fail now, there is nobody left to tell.
+            let _ = place.socket.write_all(&self.out, self.deadline);
+        }
+        debug!(?peer, bytes = self.bytes, why = %hangup, "session closed");
+    }
+
+    fn talk(&mut self) -> Result<Infallible, Hangup> {
+        self.place.socket.prepare(self.idle).map_err(Hangup::Lost)?;
+        let mut buffer = vec![0; READ_BYTES];
+        let mut count = 0;
+        loop {
+            self.feed(&buffer[..count])?;
+            count = self.read(&mut buffer)?;
+        }
+    }
+
+    /// Gives the protocol what was read, and does what it asks for.
+    fn feed(&mut self, mut input: &[u8]) -> Result<(), Hangup> {
+        loop {
+            match self.session.step(&mut input, &mut self.out) {
+                Event::NeedInput => return self.send(),
+                Event::Flush => self.send()?,
+                Event::Begin(begin) => self.receiver.begin(begin, &mut self.out)?,
+                Event::Content(bytes) => self.receiver.content(bytes),
+                Event::Abandon(refusal) => self.receiver.abandon(refusal),
+                Event::End(end) => {
+                    send(&self.place, &mut self.out, self.deadline)?;
+                    self.receiver.end(end, &mut self.out)?;
+                }
+                Event::Close => {
+                    self.send()?;
+                    return Err(Hangup::Closed);
+                }
+            }
+        }
+    }
+
+    fn send(&mut self) -> Result<(), Hangup> {
+        send(&self.place, &mut self.out, self.deadline)
+    }
+
+    /// Reads, unless it is time to end. What the client sent before it was told
+    /// to stop is answered with 421 like everything else.
+    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Hangup> {
+        if self.place.must_end() {
+            return Err(Hangup::Stopping);
+        }
+        let read = self.place.socket.read(buffer);
+        if self.place.must_end() {
+            return Err(Hangup::Stopping);
+        }
+        match read {
+            Ok(0) => Err(Hangup::Gone),
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => Err(Hangup::Idle),
+            Err(error) => Err(Hangup::Lost(error)),
+            Ok(_) if Instant::now() >= self.deadline => Err(Hangup::OutOfTime),
+            Ok(count) => {
+                self.bytes += count as u64;
+                if self.bytes > SESSION_BYTES_MAX { Err(Hangup::TooManyBytes) } else { Ok(count) }
+            }
+        }
+    }
+}
+
+/// Sends the replies that have gathered.
+fn send(place: &Place, out: &mut Vec<u8>, deadline: Instant) -> Result<(), Hangup> {
+    if !out.is_empty() {
+        place.socket.write_all(out, deadline).map_err(Hangup::Lost)?;
+        out.clear();
+    }
+    Ok(())
+}

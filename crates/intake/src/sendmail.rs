@@ -1,0 +1,343 @@
+//! The command line of sendmail(8), as programs that send mail write it.
+//!
+//! Options may be clustered (`-ti`), have their value attached or not (`-fa@b`,
+//! `-f a@b`), and stand among the recipients, up to `--`. What can safely be
+//! ignored is; what can't be done must never be ignored: it is refused.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use lazaret_envelope::{Line, MailParams, RcptParams, Xtext};
+
+use crate::submit::{EX_USAGE, Submission};
+
+/// What the command line says.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct SendmailArgs {
+    /// `--config FILE`, `-C FILE`: Lazaret's configuration.
+    pub config: Option<PathBuf>,
+    /// `-f`, `-r`: the sender; empty for the null sender.
+    pub sender: Option<String>,
+    /// The recipients.
+    pub recipients: Vec<String>,
+    /// `-i`, `-oi`: a lone dot does not end the message.
+    pub ignore_dots: bool,
+    /// `-B`, `-R`, `-V`, `-O smtputf8=yes`, `-O requiretls=yes`.
+    pub mail: MailParams,
+    /// `-N`.
+    pub rcpt: RcptParams,
+    /// `-v`: say what was done.
+    pub verbose: bool,
+}
+
+/// Why a command line is refused.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum UsageError {
+    /// No such option.
+    #[error("unknown option \"{0}\"")]
+    Unknown(Line),
+    /// An option without its value.
+    #[error("option {0} needs a value")]
+    Missing(Line),
+    /// A value that does not fit.
+    #[error("option {option}: bad value \"{value}\", expected {expected}")]
+    Value {
+        /// The option.
+        option: &'static str,
+        /// What was given.
+        value: Line,
+        /// What would have been understood.
+        expected: &'static str,
+    },
+    /// What sendmail can do and Lazaret can't.
+    #[error("option {option} ({what}) is not supported yet")]
+    Unsupported {
+        /// The option.
+        option: Line,
+        /// What it would do.
+        what: &'static str,
+    },
+    /// An argument that is no UTF-8.
+    #[error("\"{0}\" is not UTF-8")]
+    NotUtf8(Line),
+}
+
+impl UsageError {
+    /// The exit status: `EX_USAGE`.
+    #[must_use]
+    pub const fn exit_code(&self) -> u8 {
+        EX_USAGE
+    }
+}
+
+impl SendmailArgs {
+    /// Reads the arguments behind the program's name.
+    ///
+    /// # Errors
+    /// The first one that makes no sense.
+    pub fn parse(args: impl Iterator<Item = OsString>) -> Result<Self, UsageError> {
+        let mut parsed = Self::default();
+        let mut args = args.map(|arg| arg.into_string().map_err(|raw| UsageError::NotUtf8(shown_raw(&raw))));
+        let mut options = true;
+        while let Some(arg) = args.next().transpose()? {
+            match arg.strip_prefix('-') {
+                Some("-") if options => options = false,
+                Some(long) if options && long.starts_with('-') => parsed.long(&arg, &mut args)?,
+                Some(cluster) if options && !cluster.is_empty() => parsed.cluster(cluster, &mut args)?,
+                _ => parsed.recipients.push(arg),
+            }
+        }
+        Ok(parsed)
+    }
+
+    /// The submission that was asked for.
+    #[must_use]
+    pub fn into_submission(self, hostname: String, size_max: u64) -> Submission {
+        let Self { sender, recipients, ignore_dots, mail, rcpt, .. } = self;
+        Submission { sender, recipients, mail, rcpt, ignore_dots, hostname, size_max }
+    }
+
+    fn long(&mut self, arg: &str, args: &mut Args<'_>) -> Result<(), UsageError> {
+        let value = match arg.strip_prefix("--config") {
+            Some("") => args.next().transpose()?.ok_or_else(|| UsageError::Missing(shown(arg)))?,
+            Some(rest) if rest.starts_with('=') => rest[1..].to_owned(),
+            _ => return Err(UsageError::Unknown(shown(arg))),
+        };
+        self.config = Some(value.into());
+        Ok(())
+    }
+
+    /// Reads `abc` of `-abc`: options without values, up to one that has one.
+    fn cluster(&mut self, cluster: &str, args: &mut Args<'_>) -> Result<(), UsageError> {
+        let mut letters = cluster.chars();
+        while let Some(letter) = letters.next() {
+            let attached = letters.as_str();
+            match kind(letter) {
+                Kind::Flag => self.flag(letter),
+                Kind::Value if attached.is_empty() => {
+                    let missing = || UsageError::Missing(shown(&format!("-{letter}")));
+                    let value = args.next().transpose()?.ok_or_else(missing)?;
+                    return self.value(letter, &value);
+                }
+                Kind::Value => return self.value(letter, attached),
+                Kind::Unsupported(what) => return Err(unsupported(&format!("-{letter}"), what)),
+                Kind::Unknown => return Err(UsageError::Unknown(shown(&format!("-{letter}")))),
+            }
+        }
+        Ok(())
+    }
+
+    fn flag(&mut self, letter: char) {
+        match letter {
+            'i' => self.ignore_dots = true,
+            'v' => self.verbose = true,
+            _ => {}
+        }
+    }
+
+    /// The last of several equal options counts.
+    fn value(&mut self, letter: char, value: &str) -> Result<(), UsageError> {
+        match letter {
+            'C' => self.config = Some(value.into()),
+            'f' | 'r' => self.sender = Some(value.to_owned()),
+            'b' => mode(value)?,
+            'o' if value == "i" => self.ignore_dots = true,
+            'O' => self.long_value(value)?,
+            'B' => {
+                self.mail.body = None;
+                let set = self.mail.set("BODY", Some(value));
+                set.map_err(|_| bad("-B", value, "7BIT or 8BITMIME"))?;
+            }
+            'R' => {
+                self.mail.ret = None;
+                self.mail.set("RET", Some(value)).map_err(|_| bad("-R", value, "full or hdrs"))?;
+            }
+            'N' => {
+                self.rcpt.notify = None;
+                let set = self.rcpt.set("NOTIFY", Some(value));
+                set.map_err(|_| bad("-N", value, "never, or any of success, failure, delay"))?;
+            }
+            'V' => self.mail.envid = envid(value)?,
+            _ => {}
+        }
+        Ok(())
+    }
+
+    /// `-O name=value`, of which two change what is promised.
+    fn long_value(&mut self, text: &str) -> Result<(), UsageError> {
+        let (name, value) = text.split_once('=').unwrap_or((text, ""));
+        let flag = match name.to_ascii_lowercase().as_str() {
+            "smtputf8" => &mut self.mail.smtputf8,
+            "requiretls" => &mut self.mail.requiretls,
+            _ => return Ok(()),
+        };
+        *flag = match value.to_ascii_lowercase().as_str() {
+            "yes" => true,
+            "no" => false,
+            _ => return Err(bad("-O", text, "name=yes or name=no")),
+        };
+        Ok(())
+    }
+}
+
+/// The arguments that are still to be read.
+type Args<'a> = dyn Iterator<Item = Result<String, UsageError>> + 'a;
+
+/// What an option is.
+enum Kind {
+    Flag,
+    Value,
+    Unsupported(&'static str),
+    Unknown,
+}
+
+/// The options of Sendmail and Postfix. Honoured: `B C f i N O o R r V v`, and
+/// `b` as far as `-bm`. The rest is accepted because programs write it and
+/// nothing depends on it: `-F` only fills in a header field that Lazaret never
+/// adds, `-G`, `-L`, `-p`, `-X` concern sendmail's own working.
+fn kind(letter: char) -> Kind {
+    match letter {
+        'i' | 'v' | 'c' | 'G' | 'm' | 'n' | 'U' => Kind::Flag,
+        'A' | 'B' | 'b' | 'C' | 'e' | 'F' | 'f' | 'h' | 'L' | 'N' | 'O' | 'o' | 'p' | 'R' | 'r' | 'V'
+        | 'X' => Kind::Value,
+        't' => Kind::Unsupported("recipients from the message's header"),
+        'q' => Kind::Unsupported("run the queue"),
+        'I' => Kind::Unsupported("rebuild the alias table"),
+        _ => Kind::Unknown,
+    }
+}
+
+/// `-bm` is what we do; `-bh` and `-bH` are about host status that nobody keeps.
+fn mode(value: &str) -> Result<(), UsageError> {
+    let what = match value {
+        "m" | "h" | "H" => return Ok(()),
+        "s" => "SMTP on standard input",
+        "p" => "list the queue",
+        "d" | "D" => "run as a daemon",
+        "i" => "rebuild the alias table",
+        "t" | "v" => "test addresses",
+        _ => return Err(UsageError::Unknown(shown(&format!("-b{value}")))),
+    };
+    Err(unsupported(&format!("-b{value}"), what))
+}
+
+/// An envelope id: xtext as Sendmail wants it, or any printable text as Postfix
+/// hands it on, which is encoded then. Empty, as in `-V ${envid}` without one,
+/// is none.
+fn envid(value: &str) -> Result<Option<Xtext>, UsageError> {
+    if value.is_empty() {
+        return Ok(None);
+    }
+    let encoded = || -> String {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'+' && byte != b'=';
+        let encode = |byte| if plain(byte) { char::from(byte).into() } else { format!("+{byte:02X}") };
+        value.bytes().map(encode).collect()
+    };
+    let printable = !value.chars().any(char::is_control);
+    let xtext = Xtext::parse(value).or_else(|| Xtext::parse(&encoded()).filter(|_| printable));
+    xtext.map(Some).ok_or_else(|| bad("-V", value, "a short printable text"))
+}
+
+fn bad(option: &'static str, value: &str, expected: &'static str) -> UsageError {
+    UsageError::Value { option, value: shown(value), expected }
+}
+
+fn unsupported(option: &str, what: &'static str) -> UsageError {
+    UsageError::Unsupported { option: shown(option), what }
+}
+
+fn shown(text: &str) -> Line {
+    Line::escaped(text)
+}
+
+fn shown_raw(raw: &OsString) -> Line {
+    Line::escaped(raw.as_encoded_bytes())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::ffi::OsStringExt;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<SendmailArgs, UsageError> {
+        SendmailArgs::parse(line.split(' ').filter(|word| !word.is_empty()).map(OsString::from))
+    }
+
+    fn shown_args(line: &str) -> String {
+        let args = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
+        let SendmailArgs { config, sender, recipients, ignore_dots, mail, rcpt, verbose } = args;
+        let mut shown = Vec::new();
+        shown.extend(config.map(|path| format!("config={}", path.display())));
+        shown.extend(sender.map(|sender| format!("from={sender}")));
+        shown.extend(ignore_dots.then(|| "i".to_owned()));
+        shown.extend(verbose.then(|| "v".to_owned()));
+        shown.extend(recipients);
+        shown.join(" ") + &mail.to_string() + &rcpt.to_string()
+    }
+
+    #[test]
+    fn command_lines_of_the_wild_are_understood() {
+        for (line, meaning) in [
+            ("a@b", "a@b"),
+            ("-oi -f a@b -- c@d e@f", "from=a@b i c@d e@f"),
+            ("-i -fa@b c@d", "from=a@b i c@d"),
+            ("-FCronDaemon -i -B8BITMIME -oem root", "i root BODY=8BITMIME"),
+            ("-Am -Ac -oee -odb -odi -odq -om -o7 -o8 -n -h 5 -L x -m -U -X /dev/null -p x -G a", "a"),
+            ("-bm -bh -bH -em -O DeliveryMode=b -v a", "v a"),
+            ("-F name -r a@b a -i", "from=a@b i a"),
+            ("-vi a - b", "i v a - b"),
+            ("-f a -f b c", "from=b c"),
+            ("-N success,delay -R hdrs -V id+2Bx a", "a RET=HDRS ENVID=id+2Bx NOTIFY=SUCCESS,DELAY"),
+            ("-N never -V QQ=4+x -N failure a", "a ENVID=QQ+3D4+2Bx NOTIFY=FAILURE"),
+            ("-O smtputf8=yes -O requiretls=no a", "a SMTPUTF8"),
+            ("--config x.toml -C y.toml a", "config=y.toml a"),
+            ("--config=x.toml -- -i --config", "config=x.toml -i --config"),
+        ] {
+            assert_eq!(shown_args(line), meaning, "{line}");
+        }
+    }
+
+    #[test]
+    fn empty_values_are_values() {
+        let words = ["-f", "", "-V", "", "--", "a"].map(OsString::from);
+        let args = SendmailArgs::parse(words.into_iter()).unwrap();
+        assert_eq!((args.sender.as_deref(), args.mail.envid), (Some(""), None));
+    }
+
+    #[test]
+    fn what_can_not_be_done_is_refused() {
+        for (line, text) in [
+            ("-t", "option -t (recipients from the message's header) is not supported yet"),
+            ("-it a", "option -t (recipients from the message's header) is not supported yet"),
+            ("-bs", "option -bs (SMTP on standard input) is not supported yet"),
+            ("-bp", "option -bp (list the queue) is not supported yet"),
+            ("-q15m", "option -q (run the queue) is not supported yet"),
+            ("-bx", "unknown option \"-bx\""),
+            ("-Z a", "unknown option \"-Z\""),
+            ("--configure a", "unknown option \"--configure\""),
+            ("a -f", "option -f needs a value"),
+            ("--config", "option --config needs a value"),
+            ("-B 9BIT a", "option -B: bad value \"9BIT\", expected 7BIT or 8BITMIME"),
+            ("-R some a", "option -R: bad value \"some\", expected full or hdrs"),
+            (
+                "-N maybe a",
+                "option -N: bad value \"maybe\", expected never, or any of success, failure, delay",
+            ),
+            ("-O smtputf8 a", "option -O: bad value \"smtputf8\", expected name=yes or name=no"),
+            ("-V a\rb a", "option -V: bad value \"a\\rb\", expected a short printable text"),
+        ] {
+            let error = parse(line).unwrap_err();
+            assert_eq!((error.to_string().as_str(), error.exit_code()), (text, 64), "{line}");
+        }
+        let raw = SendmailArgs::parse([OsString::from_vec(b"\xff@b".to_vec())].into_iter());
+        assert_eq!(raw.unwrap_err().to_string(), "\"\\xff@b\" is not UTF-8");
+    }
+
+    #[test]
+    fn a_submission_is_what_the_command_line_says() {
+        let submission = parse("-i -f a b").unwrap().into_submission("h.example".into(), 5);
+        assert_eq!((submission.sender.as_deref(), submission.recipients.len()), (Some("a"), 1));
+        assert!(submission.ignore_dots && submission.size_max == 5);
+    }
+}

@@ -1,0 +1,245 @@
+//! `lazaret submit`, also known as `sendmail`: a message from standard input
+//! into the spool, without a daemon.
+//!
+//! An MTA bounces what this refuses, so the exit status is the interface: a
+//! problem of our own must never give anything but 75. Memory is a few fixed
+//! buffers, whatever the message's size: a submit that dies of memory would be
+//! taken for a bounce too.
+
+mod login;
+mod lone_dot;
+#[cfg(test)]
+mod tests;
+
+use std::io::{self, Read};
+
+use lazaret_envelope::{
+    Address, AddressError, Line, MailParams, MessageId, Origin, Protocol, RcptParams, Recipient, ReversePath,
+    Sender, Transaction,
+};
+use lazaret_spool::{Canonical, Draft, DropDraft, OpenError, Severity, Spool, SpoolError};
+
+use crate::canonical::Normalizer;
+use crate::gate::Reserve;
+use lone_dot::LoneDot;
+
+/// Bytes read at a time.
+const READ_BYTES: usize = 32 << 10;
+
+/// `EX_USAGE` of sysexits: the command line makes no sense.
+pub(crate) const EX_USAGE: u8 = 64;
+/// `EX_DATAERR`: an address is none.
+const EX_DATAERR: u8 = 65;
+/// `EX_UNAVAILABLE`: what both Postfix and Sendmail say of a message that is too
+/// large, and what makes an MTA bounce it.
+const EX_UNAVAILABLE: u8 = 69;
+/// `EX_TEMPFAIL`: try again later.
+const EX_TEMPFAIL: u8 = 75;
+
+/// Who sends what to whom, as the command line said.
+#[derive(Debug, Clone, Default)]
+pub struct Submission {
+    /// `-f`; empty or `<>` for the null sender. Default: the user's login name.
+    pub sender: Option<String>,
+    /// The recipients; one without a domain is completed with the host name.
+    pub recipients: Vec<String>,
+    /// Parameters of the sender.
+    pub mail: MailParams,
+    /// Parameters of every recipient.
+    pub rcpt: RcptParams,
+    /// `-i`: a line that is a lone dot is a line like any other.
+    pub ignore_dots: bool,
+    /// The domain of addresses that have none.
+    pub hostname: String,
+    /// Largest message in bytes of canonical content.
+    pub size_max: u64,
+}
+
+/// A message that is safe in the spool.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Queued {
+    /// Its id; `None` if it went through `drop/`, where the daemon gives it one.
+    pub id: Option<MessageId>,
+}
+
+/// Why a message was not accepted. Nothing of it is kept.
+#[derive(Debug, thiserror::Error)]
+pub enum SubmitError {
+    /// Nobody to send it to.
+    #[error("no recipient: name at least one on the command line")]
+    NoRecipient,
+    /// `-f` is missing, and the user has no name.
+    #[error("who sends this? user id {0} has no name here: say -f address")]
+    NoSender(u32),
+    /// The sender is no address.
+    #[error("bad sender address \"{0}\": {1}")]
+    Sender(Line, #[source] AddressError),
+    /// A recipient is no address.
+    #[error("bad recipient address \"{0}\": {1}")]
+    Recipient(Line, #[source] AddressError),
+    /// The message is too large.
+    #[error("message too large: at most {0} bytes")]
+    TooLarge(u64),
+    /// Standard input failed.
+    #[error("failed to read the message: {0}")]
+    Input(#[source] io::Error),
+    /// There is too little room.
+    #[error("not enough room in the spool, try again later")]
+    NoRoom,
+    /// There is no spool that can be used.
+    #[error(transparent)]
+    Open(#[from] OpenError),
+    /// The spool failed.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+impl SubmitError {
+    /// The exit status, of sysexits(3).
+    #[must_use]
+    pub fn exit_code(&self) -> u8 {
+        match self {
+            Self::NoRecipient | Self::NoSender(_) => EX_USAGE,
+            Self::Sender(..) | Self::Recipient(..) => EX_DATAERR,
+            Self::TooLarge(_) => EX_UNAVAILABLE,
+            Self::Input(_) | Self::NoRoom | Self::Open(_) | Self::Spool(_) => EX_TEMPFAIL,
+        }
+    }
+}
+
+/// Takes a message in. When this returns, the message is durable.
+///
+/// # Errors
+/// It was not accepted, and nothing of it is kept.
+pub fn submit(spool: &Spool, submission: &Submission, mut input: impl Read) -> Result<Queued, SubmitError> {
+    let transaction = submission.transaction()?;
+    if !Reserve::default().is_kept(spool.room()?) {
+        return Err(SubmitError::NoRoom);
+    }
+    let mut target = Target::open(spool, transaction)?;
+    submission.copy(&mut input, &mut target)?;
+    Ok(Queued { id: target.commit()? })
+}
+
+impl Submission {
+    fn transaction(&self) -> Result<Transaction, SubmitError> {
+        if self.recipients.is_empty() {
+            return Err(SubmitError::NoRecipient);
+        }
+        let path = self.reverse_path()?;
+        let recipients = self.recipients.iter().map(|text| {
+            let address = self.address(text).map_err(|why| SubmitError::Recipient(shown(text), why))?;
+            Ok(Recipient { address, params: self.rcpt.clone() })
+        });
+        let recipients: Vec<Recipient> = recipients.collect::<Result<_, SubmitError>>()?;
+        let mut params = self.mail.clone();
+        // RFC 6531 section 3.4: an address beyond ASCII needs SMTPUTF8.
+        params.smtputf8 |= path.0.as_ref().is_some_and(Address::is_international)
+            || recipients.iter().any(|recipient| recipient.address.is_international());
+        Ok(Transaction { sender: Sender { path, params }, recipients })
+    }
+
+    fn reverse_path(&self) -> Result<ReversePath, SubmitError> {
+        let text = match &self.sender {
+            Some(text) if text.is_empty() || text == "<>" => return Ok(ReversePath(None)),
+            Some(text) => text.clone(),
+            None => login::name().map_err(SubmitError::NoSender)?,
+        };
+        let address = self.address(&text).map_err(|why| SubmitError::Sender(shown(&text), why))?;
+        Ok(ReversePath(Some(address)))
+    }
+
+    /// Reads `local@domain`, with or without angle brackets; a name without a
+    /// domain is one of this host.
+    fn address(&self, text: &str) -> Result<Address, AddressError> {
+        let inside = text.strip_prefix('<').and_then(|text| text.strip_suffix('>'));
+        let text = inside.unwrap_or(text);
+        match text.parse::<Address>() {
+            Err(AddressError::NoDomain) => {}
+            Ok(address) if address.domain().is_none() => {}
+            other => return other,
+        }
+        format!("{text}@{}", self.hostname).parse()
+    }
+
+    fn copy(&self, input: &mut impl Read, target: &mut Target) -> Result<(), SubmitError> {
+        let mut dots = (!self.ignore_dots).then(LoneDot::default);
+        let mut normalizer = Normalizer::default();
+        let (mut buffer, mut text, mut content) = (vec![0; READ_BYTES], Vec::new(), Vec::new());
+        let (mut size, mut ended) = (0, false);
+        while !ended {
+            let count = read(input, &mut buffer)?;
+            text.clear();
+            ended = match &mut dots {
+                Some(dots) if count == 0 => {
+                    dots.finish(&mut text);
+                    true
+                }
+                Some(dots) => dots.push(&buffer[..count], &mut text),
+                None => {
+                    text.extend_from_slice(&buffer[..count]);
+                    count == 0
+                }
+            };
+            content.clear();
+            normalizer.push(&text, &mut content);
+            if ended {
+                normalizer.finish(&mut content);
+            }
+            size += content.len() as u64;
+            if size > self.size_max {
+                return Err(SubmitError::TooLarge(self.size_max));
+            }
+            target.write(&content)?;
+        }
+        Ok(())
+    }
+}
+
+fn shown(text: &str) -> Line {
+    Line::escaped(text)
+}
+
+fn read(input: &mut impl Read, buffer: &mut [u8]) -> Result<usize, SubmitError> {
+    loop {
+        match input.read(buffer) {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            other => return other.map_err(SubmitError::Input),
+        }
+    }
+}
+
+/// Where the message goes: who may write to `tmp/` accepts it, everybody else
+/// leaves it in `drop/`.
+enum Target {
+    Draft(Box<Draft>),
+    Drop(DropDraft),
+}
+
+impl Target {
+    fn open(spool: &Spool, transaction: Transaction) -> Result<Self, SpoolError> {
+        let client = Line::escaped(format!("uid {}", rustix::process::getuid().as_raw()));
+        let origin = Origin { client: Some(client), ..Origin::from(Protocol::Submit) };
+        match spool.begin(origin, transaction.clone()) {
+            Ok(draft) => Ok(Self::Draft(Box::new(draft))),
+            Err(error) if error.severity() == Severity::Forbidden => {
+                spool.begin_drop(transaction).map(Self::Drop)
+            }
+            Err(error) => Err(error),
+        }
+    }
+
+    fn write(&mut self, bytes: &[u8]) -> Result<(), SpoolError> {
+        match self {
+            Self::Draft(draft) => draft.write(bytes),
+            Self::Drop(draft) => draft.write(bytes),
+        }
+    }
+
+    fn commit(self) -> Result<Option<MessageId>, SpoolError> {
+        match self {
+            Self::Draft(draft) => draft.commit().map(|accepted| Some(accepted.id)),
+            Self::Drop(draft) => draft.commit().map(|()| None),
+        }
+    }
+}

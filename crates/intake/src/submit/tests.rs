@@ -1,0 +1,185 @@
+//! Submitting, with a real spool below.
+
+use std::io::Cursor;
+
+use lazaret_envelope::Envelope;
+use lazaret_spool::Dir;
+use rustix::io::Errno;
+
+use super::*;
+use crate::testing::{Place, contents, names};
+
+fn submission() -> Submission {
+    Submission {
+        sender: Some("a@example.org".into()),
+        recipients: vec!["b@example.org".into()],
+        hostname: "host.example".into(),
+        size_max: 1 << 20,
+        ..Submission::default()
+    }
+}
+
+/// Hands out one byte at a time.
+struct Bytewise<'a>(&'a [u8]);
+
+impl Read for Bytewise<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let length = buffer.len().min(1);
+        self.0.read(&mut buffer[..length])
+    }
+}
+
+fn envelope(place: &Place) -> Envelope {
+    let name = names(&place.spool, Dir::Incoming).pop().expect("a message");
+    Envelope::parse(&std::fs::read(place.spool.path(Dir::Incoming).join(name)).unwrap()).unwrap().0
+}
+
+#[test]
+fn input_becomes_canonical_content() {
+    for (input, content, with_i) in [
+        ("", "", ""),
+        ("a\nb\n", "a\r\nb\r\n", "a\r\nb\r\n"),
+        ("a\r\nb\r\n", "a\r\nb\r\n", "a\r\nb\r\n"),
+        ("a\rb\r\r\nc\r", "a b \r\nc ", "a b \r\nc "),
+        ("a\n\nno end", "a\r\n\r\nno end", "a\r\n\r\nno end"),
+        ("nul\0\u{e9}\n", "nul\0\u{e9}\r\n", "nul\0\u{e9}\r\n"),
+        ("a\n.\nb\n", "a\r\n", "a\r\n.\r\nb\r\n"),
+        ("a\r\n.\r\nb\r\n", "a\r\n", "a\r\n.\r\nb\r\n"),
+        ("a\n.", "a\r\n", "a\r\n."),
+        (".\nb\n", "", ".\r\nb\r\n"),
+        ("..\n.x\n. \n", "..\r\n.x\r\n. \r\n", "..\r\n.x\r\n. \r\n"),
+        (".\rx\n.\r", ". x\r\n. ", ". x\r\n. "),
+        ("a.\nb.\n", "a.\r\nb.\r\n", "a.\r\nb.\r\n"),
+    ] {
+        for (ignore_dots, content) in [(false, content), (true, with_i)] {
+            let place = Place::new();
+            let submission = Submission { ignore_dots, ..submission() };
+            submit(&place.spool, &submission, input.as_bytes()).unwrap();
+            submit(&place.spool, &submission, Bytewise(input.as_bytes())).unwrap();
+            assert_eq!(contents(&place.spool), [content.as_bytes(); 2], "{input:?} -i {ignore_dots}");
+        }
+    }
+}
+
+#[test]
+fn the_envelope_says_who_and_to_whom() {
+    let place = Place::new();
+    let recipients = ["root", "<c@example.net>", "postmaster", "d\u{fc}@example.net"].map(str::to_owned);
+    let mut submission = Submission { recipients: recipients.to_vec(), ..submission() };
+    submission.mail.set("RET", Some("HDRS")).unwrap();
+    submission.rcpt.set("NOTIFY", Some("NEVER")).unwrap();
+    let queued = submit(&place.spool, &submission, &b"x\n"[..]).unwrap();
+    let envelope = envelope(&place);
+    assert_eq!(queued.id, Some(envelope.id));
+    assert_eq!(envelope.origin.protocol, Protocol::Submit);
+    assert!(envelope.origin.client.unwrap().as_str().starts_with("uid "));
+    assert_eq!(
+        envelope.transaction.to_string(),
+        "sender <a@example.org> SMTPUTF8 RET=HDRS\nrecipient <root@host.example> NOTIFY=NEVER\n\
+         recipient <c@example.net> NOTIFY=NEVER\nrecipient <postmaster@host.example> NOTIFY=NEVER\n\
+         recipient <dü@example.net> NOTIFY=NEVER\n"
+    );
+}
+
+#[test]
+fn the_sender_may_be_null_or_left_out() {
+    for sender in ["", "<>"] {
+        let place = Place::new();
+        let submission = Submission { sender: Some(sender.into()), ..submission() };
+        submit(&place.spool, &submission, &b""[..]).unwrap();
+        assert_eq!(envelope(&place).transaction.sender.path, ReversePath(None));
+    }
+    let place = Place::new();
+    submit(&place.spool, &Submission { sender: None, ..submission() }, &b""[..]).unwrap();
+    assert!(envelope(&place).transaction.sender.path.as_str().ends_with("@host.example"));
+}
+
+/// Submits what must not be accepted; returns the exit status and the text.
+fn refused(place: &Place, submission: &Submission, input: impl Read) -> (u8, String) {
+    let error = submit(&place.spool, submission, input).unwrap_err();
+    for dir in [Dir::Tmp, Dir::Incoming, Dir::Drop] {
+        assert_eq!(names(&place.spool, dir), [""; 0], "{error}");
+    }
+    (error.exit_code(), error.to_string())
+}
+
+#[test]
+fn bad_addresses_are_refused_before_anything_is_read() {
+    let place = Place::new();
+    let unread = || io::empty().chain(Failing);
+    for (recipient, text) in [
+        ("a\r\nRCPT@b", "bad recipient address \"a\\r\\nRCPT@b\": a control character"),
+        ("a\0@b", "bad recipient address \"a\\u{0}@b\": a control character"),
+        ("", "bad recipient address \"\": the address is empty"),
+        ("<>", "bad recipient address \"<>\": the address is empty"),
+        ("a b@c", "bad recipient address \"a b@c\": the local part"),
+        ("a@", "bad recipient address \"a@\": the domain"),
+    ] {
+        let recipients = vec!["fine@example.org".into(), recipient.into()];
+        let (code, shown) = refused(&place, &Submission { recipients, ..submission() }, unread());
+        assert!(code == 65 && shown.starts_with(text), "{code} {shown}");
+    }
+    let sender = Submission { sender: Some("a b".into()), ..submission() };
+    assert_eq!(refused(&place, &sender, unread()).0, 65);
+    let nobody = Submission { recipients: Vec::new(), ..submission() };
+    assert_eq!(refused(&place, &nobody, unread()).0, 64);
+}
+
+/// Standard input that fails.
+struct Failing;
+
+impl Read for Failing {
+    fn read(&mut self, _: &mut [u8]) -> io::Result<usize> {
+        Err(Errno::IO.into())
+    }
+}
+
+#[test]
+fn trouble_of_our_own_is_always_75() {
+    let place = Place::new();
+    for (what, error) in [
+        ("create tmp", Errno::NOSPC),
+        ("append", Errno::DQUOT),
+        ("append", Errno::IO),
+        ("sync_file", Errno::IO),
+        ("rename incoming", Errno::ROFS),
+        ("room", Errno::IO),
+        ("create tmp", Errno::MFILE),
+        ("create", Errno::ACCESS),
+    ] {
+        place.faults.fail(what, error);
+        assert_eq!(refused(&place, &submission(), &b"x\n"[..]).0, 75, "{what} {error}");
+    }
+    place.faults.mend();
+    assert_eq!(refused(&place, &submission(), Failing).0, 75);
+    assert_eq!(refused(&place, &submission(), Cursor::new("x\n").chain(Failing)).0, 75);
+    let missing = Spool::open(&place.folder.path().join("none")).unwrap_err();
+    let missing = SubmitError::from(missing);
+    assert_eq!(missing.exit_code(), 75);
+    assert!(missing.to_string().starts_with("there is no spool at "));
+    assert_eq!(SubmitError::NoRoom.exit_code(), 75);
+    assert_eq!(SubmitError::NoSender(7).exit_code(), 64);
+}
+
+#[test]
+fn a_message_of_the_largest_size_fits_and_one_byte_more_does_not() {
+    let place = Place::new();
+    let submission = Submission { size_max: 100_000, ..submission() };
+    let (code, text) = refused(&place, &submission, &[b'x'; 100_001][..]);
+    assert_eq!((code, text.as_str()), (69, "message too large: at most 100000 bytes"));
+    assert_eq!(refused(&place, &submission, io::repeat(b'\n')).0, 69);
+    submit(&place.spool, &submission, &[b'x'; 100_000][..]).unwrap();
+    assert_eq!(contents(&place.spool), [[b'x'; 100_000]]);
+}
+
+#[test]
+fn who_may_not_write_to_tmp_uses_the_drop_box() {
+    let place = Place::new();
+    place.faults.fail("create tmp", Errno::ACCESS);
+    let queued = submit(&place.spool, &submission(), &b"a\n.b\n"[..]).unwrap();
+    assert_eq!(queued, Queued { id: None });
+    let dropped = names(&place.spool, Dir::Drop);
+    assert_eq!(dropped.len(), 1);
+    let file = std::fs::read_to_string(place.spool.path(Dir::Drop).join(&dropped[0])).unwrap();
+    assert!(file.ends_with("recipient <b@example.org>\nend\na\r\n.b\r\n"), "{file}");
+}
