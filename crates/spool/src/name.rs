@@ -189,9 +189,8 @@ mod tests {
 
     #[test]
     fn there_is_one_spelling() {
-        for wrong in
-            ["", ".g1", ".g1.s0", ".g01", ".s1.g1", ".g1.s1.s1", ".g1.", ".g1.x", ".g1.d2026", ".g1.cnone"]
-        {
+        let wrong = ["", ".g1.s0", ".g01", ".s1.g1", ".g1.s1.s1", ".g1.", ".g1.x", ".g1.d2026", ".g1.cnone"];
+        for wrong in wrong {
             let text = format!("01KAN97F000000000000000001{wrong}");
             assert_eq!(text.parse::<Name>(), Err(NameError), "{text}");
         }

@@ -11,6 +11,7 @@ use std::fs::{self, File};
 use std::io::{self, Read, Seek, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -35,6 +36,7 @@ struct Shared {
     lock: Mutex<File>,
     unsynced: Mutex<Unsynced>,
     was_clean: bool,
+    in_order: AtomicBool,
 }
 
 /// What finished messages left behind that is not durable yet.
@@ -120,7 +122,8 @@ impl Owner {
             spool.now().strftime("%FT%TZ")
         );
         write_lock(&mut file, &holder).map_err(io)?;
-        let shared = Shared { lock: Mutex::new(file), unsynced: Mutex::default(), was_clean };
+        let in_order = AtomicBool::new(was_clean);
+        let shared = Shared { lock: Mutex::new(file), unsynced: Mutex::default(), was_clean, in_order };
         Ok(Self { spool, shared: Arc::new(shared) })
     }
 
@@ -233,13 +236,21 @@ impl Owner {
         Ok(())
     }
 
-    /// Writes down that nothing is in hand any more. The lock goes when the
-    /// last clone does.
+    pub(crate) fn is_in_order(&self) {
+        self.shared.in_order.store(true, Ordering::Relaxed);
+    }
+
+    /// Writes down that nothing is in hand any more, unless an earlier owner
+    /// ended badly and nobody has recovered the spool since. The lock goes when
+    /// the last clone does.
     ///
     /// # Errors
     /// The traces of finished messages can't be made durable.
     pub fn stop_cleanly(&self) -> Result<(), SpoolError> {
         self.flush()?;
+        if !self.shared.in_order.load(Ordering::Relaxed) {
+            return Ok(());
+        }
         self.sync_dir(Dir::Incoming)?;
         let mut lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
         write_lock(&mut lock, STOPPED).context(|| "write the lock file")

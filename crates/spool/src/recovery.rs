@@ -131,6 +131,7 @@ impl Owner {
                 self.sync_dir(*dir)?;
             }
         }
+        self.is_in_order();
         info!(?recovered, clean = self.was_clean(), "recovered");
         Ok(recovered)
     }
