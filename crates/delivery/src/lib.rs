@@ -1,1 +1,39 @@
-//! Placeholder.
+//! Where mail goes out: transports, next hops, back-off.
+//!
+//! [`Delivery`] has a pool of threads for each transport. It is handed routed
+//! messages, tries their recipients, and moves each message on: away when all
+//! have it, to `waiting/` when somebody may get it later, to `deferred/` when
+//! the next hop has refused it for good or its bytes are damaged.
+//!
+//! Recipients are accounted for one by one in the message's journal. This crate
+//! must never change a message's bytes, nor let go of one that a next hop has
+//! not taken.
+
+#![forbid(unsafe_code)]
+
+mod backoff;
+mod config;
+mod delivery;
+pub mod duration;
+mod maildir;
+mod parcel;
+mod pool;
+mod round;
+mod smtp;
+mod sockets;
+mod task;
+#[cfg(test)]
+mod test_spool;
+#[cfg(test)]
+mod tests;
+mod trace;
+mod transport;
+
+pub use config::{
+    Config, ConfigError, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig, THREADS_MAX,
+    TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
+};
+pub use delivery::{Delivery, Job, TransportId};
+pub use maildir::{Template, TemplateError, VALUE_BYTES_MAX};
+pub use pool::Status;
+pub use trace::received;

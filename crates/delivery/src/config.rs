@@ -1,0 +1,334 @@
+//! The tables `[transport.NAME]` and `[retry]` of the configuration, as they
+//! are written.
+//!
+//! Each key is documented with its default and its unit. Whether the values
+//! make sense together is checked once, in [`Config::check`]; these types must
+//! never accept a key that means nothing.
+
+use std::collections::BTreeMap;
+use std::io;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::duration;
+use crate::maildir::{Template, TemplateError};
+use crate::trace;
+
+/// Longest name of a transport, in bytes.
+pub const TRANSPORT_NAME_BYTES_MAX: usize = 64;
+
+/// Most transports of one configuration.
+pub const TRANSPORTS_MAX: usize = 1000;
+
+/// Most threads of one transport: connections or workers.
+pub const THREADS_MAX: usize = 1000;
+
+/// Most messages in the queue of one transport.
+pub const QUEUE_MAX: usize = 100_000;
+
+/// What deliveries need to know.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Config {
+    /// The name that this host bears in `Received:` and in EHLO.
+    pub hostname: String,
+    /// The transports, by their names.
+    pub transports: BTreeMap<String, TransportConfig>,
+    /// How often what failed is tried again.
+    pub retry: RetryConfig,
+}
+
+/// One `[transport.NAME]`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "type", rename_all = "kebab-case")]
+pub enum TransportConfig {
+    /// `type = "maildir"`: a file for each recipient, in folders of this host.
+    Maildir(MaildirConfig),
+    /// `type = "smtp"`: to another mail server.
+    Smtp(SmtpConfig),
+}
+
+/// `[transport.NAME]` with `type = "maildir"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct MaildirConfig {
+    /// Where a recipient's Maildir is, such as `mail/{domain}/{local}`:
+    /// `{local}` is the local part as written, `{domain}` the domain in lower
+    /// case, `{address}` both with an `@` between. No default.
+    pub path: String,
+    /// Deliveries at a time. Default 4.
+    #[serde(default = "MaildirConfig::default_workers")]
+    pub workers: usize,
+    /// Most messages that wait in memory for a delivery; further ones wait on
+    /// disk. Default 1000.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+}
+
+impl MaildirConfig {
+    fn default_workers() -> usize {
+        4
+    }
+}
+
+/// `[transport.NAME]` with `type = "smtp"`.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SmtpConfig {
+    /// The next hops as `host:port`; one that can't be reached or does not say
+    /// hello is passed over for the one after it. No default.
+    pub next_hops: Vec<String>,
+    /// Connections at a time. Default 20.
+    #[serde(default = "SmtpConfig::default_connections")]
+    pub connections: usize,
+    /// Most messages that wait in memory for a delivery; further ones wait on
+    /// disk. Default 1000.
+    #[serde(default = "default_queue")]
+    pub queue: usize,
+    /// How long each step may take.
+    #[serde(default)]
+    pub timeouts: Timeouts,
+}
+
+impl SmtpConfig {
+    fn default_connections() -> usize {
+        20
+    }
+}
+
+fn default_queue() -> usize {
+    1000
+}
+
+/// `[transport.NAME.timeouts]`. RFC 5321 section 4.5.3.2 recommends minutes for
+/// hosts on the other side of the world; these defaults are for a next hop that
+/// is near.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Timeouts {
+    /// To connect to one address. Default `10s`.
+    #[serde(with = "duration")]
+    pub connect: Duration,
+    /// From the connection to the end of the greeting. Default `30s`.
+    #[serde(with = "duration")]
+    pub greeting: Duration,
+    /// From a command to the end of its reply. Default `60s`.
+    #[serde(with = "duration")]
+    pub command: Duration,
+    /// To send one block of the message. Default `60s`.
+    #[serde(with = "duration")]
+    pub data: Duration,
+    /// From the final dot to its reply. RFC 5321 section 4.5.3.2.6: a timeout
+    /// that is too short here brings duplicates. Default `10m`.
+    #[serde(with = "duration")]
+    pub end_of_data: Duration,
+    /// For one message with all its steps. Default `30m`.
+    #[serde(with = "duration")]
+    pub transaction: Duration,
+    /// How long a connection is kept for the next message. Default `2s`.
+    #[serde(with = "duration")]
+    pub idle: Duration,
+}
+
+impl Default for Timeouts {
+    fn default() -> Self {
+        Self {
+            connect: Duration::from_secs(10),
+            greeting: Duration::from_secs(30),
+            command: Duration::from_secs(60),
+            data: Duration::from_secs(60),
+            end_of_data: Duration::from_secs(600),
+            transaction: Duration::from_secs(1800),
+            idle: Duration::from_secs(2),
+        }
+    }
+}
+
+/// `[retry]`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct RetryConfig {
+    /// Pause after the first failure; it doubles with each further one.
+    /// Default `1m`.
+    #[serde(with = "duration")]
+    pub first: Duration,
+    /// Longest pause. Default `1h`.
+    #[serde(with = "duration")]
+    pub max: Duration,
+}
+
+impl Default for RetryConfig {
+    fn default() -> Self {
+        Self { first: Duration::from_secs(60), max: Duration::from_secs(3600) }
+    }
+}
+
+/// Why deliveries can't start with a configuration.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The host's name can't stand in a header field.
+    #[error("hostname: {0:?} is no host name, such as \"mail.example.org\"")]
+    Hostname(String),
+    /// More than [`TRANSPORTS_MAX`].
+    #[error("[transport]: at most {TRANSPORTS_MAX} transports")]
+    TooManyTransports,
+    /// The name can't stand in a journal.
+    #[error(
+        "[transport.{0}]: a name has 1 to {TRANSPORT_NAME_BYTES_MAX} letters, digits, hyphens, dots and underscores"
+    )]
+    Name(String),
+    /// A number is zero or too large.
+    #[error("[transport.{transport}] {key}: {found} is out of bounds: from 1 to {max}")]
+    Number {
+        /// Of which transport.
+        transport: String,
+        /// Which key.
+        key: &'static str,
+        /// What is written.
+        found: usize,
+        /// The largest that makes sense.
+        max: usize,
+    },
+    /// No next hop is given.
+    #[error("[transport.{0}] next_hops: name at least one, such as [\"127.0.0.1:10026\"]")]
+    NoNextHop(String),
+    /// A next hop is not `host:port`.
+    #[error("[transport.{transport}] next_hops: {next_hop:?} is not host:port, such as \"127.0.0.1:10026\"")]
+    NextHop {
+        /// Of which transport.
+        transport: String,
+        /// What is written.
+        next_hop: String,
+    },
+    /// A path makes no sense.
+    #[error("[transport.{transport}] path: {source}")]
+    Path {
+        /// Of which transport.
+        transport: String,
+        /// What is wrong with it.
+        source: TemplateError,
+    },
+    /// A deadline of no time.
+    #[error("[transport.{transport}] timeouts.{key}: must be longer than 0s")]
+    Timeout {
+        /// Of which transport.
+        transport: String,
+        /// Which key.
+        key: &'static str,
+    },
+    /// The pauses contradict each other.
+    #[error("[retry] first: must be longer than 0s and not longer than max")]
+    Retry,
+    /// No thread can be started.
+    #[error("failed to start a thread for transport {transport}: {source}")]
+    Thread {
+        /// For which transport.
+        transport: String,
+        /// How it was refused.
+        source: io::Error,
+    },
+}
+
+impl Config {
+    /// Whether deliveries can start with this.
+    ///
+    /// # Errors
+    /// The first value that makes no sense.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        if !trace::is_host_name(&self.hostname) {
+            return Err(ConfigError::Hostname(self.hostname.clone()));
+        }
+        if self.transports.len() > TRANSPORTS_MAX {
+            return Err(ConfigError::TooManyTransports);
+        }
+        if self.retry.first.is_zero() || self.retry.first > self.retry.max {
+            return Err(ConfigError::Retry);
+        }
+        self.transports.iter().try_for_each(|(name, transport)| transport.check(name))
+    }
+}
+
+impl TransportConfig {
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
+        if name.is_empty() || name.len() > TRANSPORT_NAME_BYTES_MAX || !name.bytes().all(fine) {
+            return Err(ConfigError::Name(name.to_owned()));
+        }
+        match self {
+            Self::Maildir(maildir) => maildir.check(name),
+            Self::Smtp(smtp) => smtp.check(name),
+        }
+    }
+
+    /// Most threads that work on it at a time.
+    pub(crate) fn threads(&self) -> usize {
+        match self {
+            Self::Maildir(maildir) => maildir.workers,
+            Self::Smtp(smtp) => smtp.connections,
+        }
+    }
+
+    /// Most messages that wait for it in memory.
+    pub(crate) fn queue(&self) -> usize {
+        match self {
+            Self::Maildir(MaildirConfig { queue, .. }) | Self::Smtp(SmtpConfig { queue, .. }) => *queue,
+        }
+    }
+}
+
+/// Whether a number is from 1 to `max`.
+fn bounded(transport: &str, key: &'static str, found: usize, max: usize) -> Result<(), ConfigError> {
+    if (1..=max).contains(&found) {
+        return Ok(());
+    }
+    Err(ConfigError::Number { transport: transport.to_owned(), key, found, max })
+}
+
+impl MaildirConfig {
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        bounded(name, "workers", self.workers, THREADS_MAX)?;
+        bounded(name, "queue", self.queue, QUEUE_MAX)?;
+        let parsed = Template::parse(&self.path);
+        parsed.map(drop).map_err(|source| ConfigError::Path { transport: name.to_owned(), source })
+    }
+}
+
+impl SmtpConfig {
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        bounded(name, "connections", self.connections, THREADS_MAX)?;
+        bounded(name, "queue", self.queue, QUEUE_MAX)?;
+        if self.next_hops.is_empty() {
+            return Err(ConfigError::NoNextHop(name.to_owned()));
+        }
+        if let Some(next_hop) = self.next_hops.iter().find(|next_hop| !is_host_and_port(next_hop)) {
+            return Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: next_hop.clone() });
+        }
+        let Timeouts { connect, greeting, command, data, end_of_data, transaction, idle: _ } = self.timeouts;
+        let steps = [
+            ("connect", connect),
+            ("greeting", greeting),
+            ("command", command),
+            ("data", data),
+            ("end_of_data", end_of_data),
+            ("transaction", transaction),
+        ];
+        match steps.into_iter().find(|(_, limit)| limit.is_zero()) {
+            Some((key, _)) => Err(ConfigError::Timeout { transport: name.to_owned(), key }),
+            None => Ok(()),
+        }
+    }
+}
+
+/// `127.0.0.1:25`, `mx.example.org:25` or `[::1]:25`.
+fn is_host_and_port(text: &str) -> bool {
+    let Some((host, port)) = text.rsplit_once(':') else { return false };
+    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
+    let host = match bracketed {
+        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
+        None => trace::is_host_name(host),
+    };
+    host && port.parse::<u16>().is_ok_and(|port| port != 0)
+}
+
+#[cfg(test)]
+mod tests;

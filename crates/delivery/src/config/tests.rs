@@ -1,0 +1,62 @@
+//! What the tables say, and what they must not.
+
+use super::*;
+
+#[derive(Debug, Deserialize, Serialize, PartialEq)]
+struct File {
+    transport: BTreeMap<String, TransportConfig>,
+    #[serde(default)]
+    retry: RetryConfig,
+}
+
+fn check(text: &str) -> Result<(), String> {
+    let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
+    let config = Config { hostname: "mx.example".into(), transports: file.transport, retry: file.retry };
+    config.check().map_err(|error| error.to_string())
+}
+
+#[test]
+fn defaults_are_those_that_the_documentation_names() {
+    let text = "[transport.m]\ntype = 'maildir'\npath = '/m/{address}'\n\
+                [transport.s]\ntype = 'smtp'\nnext_hops = ['localhost:25', '[::1]:26']\n\
+                [transport.s.timeouts]\ngreeting = '5m'";
+    let file: File = toml::from_str(text).unwrap();
+    let maildir = MaildirConfig { path: "/m/{address}".into(), workers: 4, queue: 1000 };
+    assert_eq!(file.transport["m"], TransportConfig::Maildir(maildir));
+    let timeouts = Timeouts { greeting: Duration::from_secs(300), ..Timeouts::default() };
+    let next_hops = vec!["localhost:25".into(), "[::1]:26".into()];
+    let smtp = SmtpConfig { next_hops, connections: 20, queue: 1000, timeouts };
+    assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));
+    assert_eq!(file.retry, RetryConfig { first: Duration::from_secs(60), max: Duration::from_secs(3600) });
+    assert_eq!(toml::from_str::<File>(&toml::to_string(&file).unwrap()).unwrap(), file);
+    assert_eq!(check(text), Ok(()));
+}
+
+#[test]
+fn mistakes_name_the_table_the_key_and_the_fix() {
+    const SMTP: &str = "[transport.s]\ntype = 'smtp'\n";
+    const MAILDIR: &str = "[transport.m]\ntype = 'maildir'\n";
+    for (table, text, parts) in [
+        ("", "[transport.'a b']\ntype = 'maildir'\npath = '/m'", ["[transport.a b]", "letters"]),
+        (SMTP, "next_hops = []", ["[transport.s] next_hops", "10026"]),
+        (SMTP, "next_hops = ['::1:25']", ["\"::1:25\"", "host:port"]),
+        (SMTP, "next_hops = ['a:0']", ["\"a:0\"", "host:port"]),
+        (SMTP, "next_hops = ['a']", ["\"a\"", "host:port"]),
+        (SMTP, "next_hops = ['a:1']\nconnections = 0", ["connections: 0", "1 to 1000"]),
+        (SMTP, "next_hops = ['a:1']\nconections = 5", ["unknown field `conections`", "connections"]),
+        (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '0s' }", ["timeouts.data", "longer than 0s"]),
+        (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '5' }", ["\"5\" is no duration", "\"90s\""]),
+        (MAILDIR, "path = '/m/{user}'", ["[transport.m] path", "{user}"]),
+        (MAILDIR, "path = '/m'\nworkers = 1001", ["workers: 1001", "1 to 1000"]),
+        (MAILDIR, "path = '/m'\nqueue = 0", ["queue: 0", "1 to 100000"]),
+        (MAILDIR, "path = '/m'\n[retry]\nfirst = '2h'", ["[retry] first", "max"]),
+        (MAILDIR, "path = '/m'\n[retry]\nlast = '2h'", ["unknown field `last`", "first"]),
+        ("", "[transport.x]\ntype = 'uucp'", ["unknown variant `uucp`", "maildir"]),
+    ] {
+        let error = check(&format!("{table}{text}")).unwrap_err();
+        assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
+    }
+    let config =
+        Config { hostname: "a b".into(), transports: BTreeMap::new(), retry: RetryConfig::default() };
+    assert!(matches!(config.check(), Err(ConfigError::Hostname(_))));
+}

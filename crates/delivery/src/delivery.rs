@@ -1,0 +1,271 @@
+//! The deliveries as the rest of the program sees them: start, hand over, look,
+//! stop.
+//!
+//! A stop costs nothing: what is not finished goes back to `incoming/`. Once
+//! the spool is broken it must never be touched again.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::fmt;
+use std::io;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, select};
+use lazaret_spool::{Outbound, SpoolError};
+use tracing::{error, info, warn};
+
+use crate::config::{Config, ConfigError, RetryConfig, TransportConfig};
+use crate::pool::{Pool, Status};
+use crate::sockets::Sockets;
+use crate::task::{Fate, Task};
+use crate::transport::{Hands, Transport};
+
+/// Number of a transport, from [`Delivery::transport`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct TransportId(u16);
+
+/// A routed message.
+#[derive(Debug)]
+pub struct Job {
+    /// The message.
+    pub outbound: Outbound,
+    /// The transport of each recipient of its envelope, in order.
+    pub transports: Vec<TransportId>,
+}
+
+/// The deliveries. Dropping them stops them without grace.
+pub struct Delivery {
+    shared: Arc<Shared>,
+    ids: BTreeMap<String, TransportId>,
+    /// What tells the threads to stop: its end.
+    stop: Mutex<Option<Sender<Infallible>>>,
+    /// Ends with the last thread.
+    ended: Receiver<Infallible>,
+}
+
+/// What the threads share.
+pub(crate) struct Shared {
+    pub(crate) hostname: String,
+    pub(crate) retry: RetryConfig,
+    pools: Vec<Pool>,
+    sockets: Arc<Sockets>,
+    in_flight: AtomicUsize,
+    stopping: AtomicBool,
+    /// The spool can't be relied on any more.
+    broken: AtomicBool,
+    on_broken: Box<dyn Fn(SpoolError) + Send + Sync>,
+    stopped: Receiver<Infallible>,
+    /// Given to each thread, so that the end of all can be waited for; taken
+    /// away at the stop.
+    alive: Mutex<Option<Sender<Infallible>>>,
+}
+
+impl fmt::Debug for Delivery {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Delivery").field("transports", &self.ids).finish_non_exhaustive()
+    }
+}
+
+impl Delivery {
+    /// Starts the threads. Should the spool break, `on_broken` is told once,
+    /// and nothing touches the spool any more.
+    ///
+    /// # Errors
+    /// The configuration makes no sense, or no thread can be started.
+    pub fn start(
+        config: &Config,
+        on_broken: impl Fn(SpoolError) + Send + Sync + 'static,
+    ) -> Result<Self, ConfigError> {
+        config.check()?;
+        let sockets = Arc::new(Sockets::default());
+        let (stop, stopped) = bounded(0);
+        let (alive, ended) = bounded(0);
+        let pools = config.transports.iter().map(|(name, transport)| pool(config, name, transport, &sockets));
+        let shared = Arc::new(Shared {
+            hostname: config.hostname.clone(),
+            retry: config.retry,
+            pools: pools.collect::<Result<_, _>>()?,
+            sockets,
+            in_flight: AtomicUsize::new(0),
+            stopping: AtomicBool::new(false),
+            broken: AtomicBool::new(false),
+            on_broken: Box::new(on_broken),
+            stopped,
+            alive: Mutex::new(Some(alive)),
+        });
+        let ids = (0..).map(TransportId);
+        let delivery = Self {
+            ids: config.transports.keys().cloned().zip(ids).collect(),
+            shared,
+            stop: Mutex::new(Some(stop)),
+            ended,
+        };
+        // One thread each, so that what is queued always has somebody to do it.
+        for (name, &id) in &delivery.ids {
+            let staffed = delivery.shared.staff(id);
+            staffed.map_err(|source| ConfigError::Thread { transport: name.clone(), source })?;
+        }
+        Ok(delivery)
+    }
+
+    /// The transport of this name.
+    #[must_use]
+    pub fn transport(&self, name: &str) -> Option<TransportId> {
+        self.ids.get(name).copied()
+    }
+
+    /// Takes over a routed message. Waits for room in the queue of its first
+    /// transport, unless that stands still: then the message waits on disk.
+    pub fn submit(&self, job: Job) {
+        self.shared.in_flight.fetch_add(1, SeqCst);
+        let task = Task::new(job);
+        let Some((id, pool)) = task.next_transport().and_then(|id| Some((id, self.shared.pool(id)?))) else {
+            // Not a transport of this configuration: routed again with today's.
+            return self.shared.overflow(task);
+        };
+        match pool.queue(task, &self.shared.stopping) {
+            Ok(()) => self.shared.queued(id),
+            Err(task) => self.shared.overflow(*task),
+        }
+    }
+
+    /// Messages that were taken over and are not moved on yet.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.shared.in_flight.load(SeqCst)
+    }
+
+    /// How each transport is doing, by name.
+    #[must_use]
+    pub fn status(&self) -> Vec<Status> {
+        self.shared.pools.iter().map(Pool::status).collect()
+    }
+
+    /// Starts nothing new, lets transactions that are under way finish within
+    /// `grace`, cuts those off that don't, and puts back whatever is left.
+    pub fn stop(&self, grace: Duration) {
+        if self.shared.stopping.swap(true, SeqCst) {
+            return;
+        }
+        drop(locked(&self.stop).take());
+        drop(locked(&self.shared.alive).take());
+        if self.ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
+            warn!(grace = ?grace, "deliveries are cut off");
+            self.shared.sockets.shut_down();
+        }
+        for thread in self.shared.pools.iter().flat_map(Pool::take_threads) {
+            if thread.join().is_err() {
+                error!("a delivery thread panicked");
+            }
+        }
+        self.shared.pools.iter().for_each(|pool| self.shared.put_back_queue(pool));
+        info!("deliveries stopped");
+    }
+}
+
+impl Drop for Delivery {
+    fn drop(&mut self) {
+        self.stop(Duration::ZERO);
+    }
+}
+
+fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn pool(
+    config: &Config,
+    name: &str,
+    transport: &TransportConfig,
+    sockets: &Arc<Sockets>,
+) -> Result<Pool, ConfigError> {
+    let (threads, queue) = (transport.threads(), transport.queue());
+    let transport = Transport::new(transport, name, &config.hostname, sockets);
+    let transport = transport.map_err(|source| ConfigError::Path { transport: name.to_owned(), source })?;
+    Ok(Pool::new(name, transport, threads, queue))
+}
+
+impl Shared {
+    pub(crate) fn pool(&self, id: TransportId) -> Option<&Pool> {
+        self.pools.get(usize::from(id.0))
+    }
+
+    /// Whether nothing new may be started.
+    pub(crate) fn is_stopping(&self) -> bool {
+        self.stopping.load(SeqCst) || self.is_broken()
+    }
+
+    pub(crate) fn is_broken(&self) -> bool {
+        self.broken.load(SeqCst)
+    }
+
+    /// A message is in a queue: sees to it that somebody takes it out.
+    pub(crate) fn queued(self: &Arc<Self>, id: TransportId) {
+        if let Err(error) = self.staff(id) {
+            // Those that are there will do it, later.
+            warn!(%error, "failed to start another delivery thread");
+        }
+        // It may have come after the stop had emptied the queue.
+        if self.is_stopping()
+            && let Some(pool) = self.pool(id)
+        {
+            self.put_back_queue(pool);
+        }
+    }
+
+    fn staff(self: &Arc<Self>, id: TransportId) -> io::Result<()> {
+        let Some(pool) = self.pool(id) else { return Ok(()) };
+        pool.staff(|| self.spawn(id, pool))
+    }
+
+    fn spawn(self: &Arc<Self>, id: TransportId, pool: &Pool) -> io::Result<JoinHandle<()>> {
+        let alive = locked(&self.alive).clone();
+        let shared = Arc::clone(self);
+        thread::Builder::new().name(format!("deliver {}", pool.name)).spawn(move || {
+            // At the stop there is nothing to take over any more.
+            if alive.is_some()
+                && let Some(pool) = shared.pool(id)
+            {
+                shared.serve(pool);
+            }
+        })
+    }
+
+    /// What each thread does.
+    fn serve(self: &Arc<Self>, pool: &Pool) {
+        let mut hands = Hands::default();
+        while !self.is_stopping() {
+            let idle = hands.idle_until().map_or_else(never, at);
+            select! {
+                recv(pool.queue) -> task => match task {
+                    Ok(task) => pool.work(task, |task| self.work(pool, &mut hands, task)),
+                    Err(_) => break,
+                },
+                recv(self.stopped) -> _ => break,
+                recv(idle) -> _ => hands.close(),
+            }
+        }
+        hands.close();
+    }
+
+    fn put_back_queue(&self, pool: &Pool) {
+        while let Ok(task) = pool.queue.try_recv() {
+            pool.leaves();
+            self.conclude(task, Fate::PutBack, None);
+        }
+    }
+
+    /// The message is moved on; nothing is in hand of it any more.
+    pub(crate) fn landed(&self, result: Result<(), SpoolError>) {
+        self.in_flight.fetch_sub(1, SeqCst);
+        if let Err(error) = result
+            && !self.broken.swap(true, SeqCst)
+        {
+            error!(%error, "the spool can't be relied on any more: deliveries end");
+            (self.on_broken)(error);
+        }
+    }
+}

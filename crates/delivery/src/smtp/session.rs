@@ -1,0 +1,241 @@
+//! One connection to a next hop: does what the protocol says, in time.
+//!
+//! It must never send the final dot behind bytes that are not those that were
+//! accepted.
+
+use std::time::{Duration, Instant};
+
+use lazaret_envelope::Line;
+use lazaret_smtp::Dialect;
+use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Step};
+use tracing::{debug, warn};
+
+use super::wire::{QUIT_WAIT, Wire, WireError};
+use crate::duration;
+use crate::parcel::{Damaged, Parcel};
+
+/// Bytes of replies received at a time.
+const REPLY_BYTES: usize = 4 << 10;
+
+/// What is told of a connection that ended without a word.
+const CLOSED: &str = "the next hop closed the connection";
+
+/// How long a next hop that takes no more data is listened to: it may say why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
+/// A connection, somewhere in its conversation.
+#[derive(Debug)]
+pub(crate) struct Session {
+    client: Client,
+    wire: Wire,
+    transport: String,
+    next_hop: String,
+    /// When it became free.
+    free_since: Instant,
+    /// What the next hop is asked for just now, and by when.
+    asked: Option<(Step, Instant)>,
+    /// What went wrong with the connection.
+    ended: Option<Ended>,
+}
+
+/// Why a connection is of no more use.
+#[derive(Debug, Clone)]
+pub(super) struct Ended {
+    pub(super) why: Line,
+    /// The next hop was silent for too long.
+    pub(super) deadline: bool,
+}
+
+/// Why the content was not sent to its end.
+enum Unsent {
+    Damaged(Damaged),
+    Wire(WireError),
+}
+
+impl Session {
+    pub(super) fn new(wire: Wire, transport: &str, next_hop: &str, hostname: &str) -> Self {
+        Self {
+            client: Client::new(hostname, Dialect::Smtp),
+            wire,
+            transport: transport.to_owned(),
+            next_hop: next_hop.to_owned(),
+            free_since: Instant::now(),
+            asked: None,
+            ended: None,
+        }
+    }
+
+    pub(super) fn next_hop(&self) -> &str {
+        &self.next_hop
+    }
+
+    /// Until when the connection is kept for another message.
+    pub(crate) fn idle_until(&self) -> Instant {
+        self.free_since + self.wire.timeouts.idle
+    }
+
+    /// Brings the conversation to where a transaction can start, or says why
+    /// that will never be. `whole` is the deadline of it all.
+    pub(super) fn ready(&mut self, whole: Instant) -> Result<(), Line> {
+        loop {
+            match self.client.next() {
+                Do::Send(bytes) => self.send(&bytes, whole),
+                Do::Receive(step) => self.receive(step, whole),
+                Do::Ready(_) => return Ok(()),
+                Do::Refused { step, reply } => {
+                    // It is polite to say QUIT, but nobody waits for an answer.
+                    if let Do::Send(bytes) = self.client.next() {
+                        self.send(&bytes, whole);
+                    }
+                    return Err(Line::escaped(format!("refused at {step}: {reply}")));
+                }
+                Do::Content(_) | Do::Done(_) | Do::Close => return Err(self.why()),
+            }
+        }
+    }
+
+    /// One transaction, once [`ready`](Self::ready). Says also why the
+    /// connection ended, if it did.
+    pub(super) fn transact(
+        &mut self,
+        mail: Mail,
+        parcel: &Parcel<'_>,
+        whole: Instant,
+    ) -> Result<(Finished, Option<Ended>), Damaged> {
+        let mut mail = Some(mail);
+        loop {
+            match self.client.next() {
+                Do::Ready(ready) => match mail.take() {
+                    Some(mail) => ready.start(mail),
+                    None => unreachable!("a transaction ends with its outcomes"),
+                },
+                Do::Send(bytes) => self.send(&bytes, whole),
+                Do::Receive(step) => self.receive(step, whole),
+                Do::Content(content) => match stream(content, parcel, &self.wire, whole) {
+                    Ok(()) => {}
+                    Err(Unsent::Damaged(damaged)) => return Err(damaged),
+                    Err(Unsent::Wire(error)) => {
+                        let limit = duration::text(self.wire.timeouts.data);
+                        self.unsent(&error, &format!("takes no data for {limit}"), whole);
+                    }
+                },
+                Do::Done(finished) => {
+                    self.free_since = Instant::now();
+                    let ended = self.ended.take().or_else(|| unavailable(&finished));
+                    return Ok((finished, ended));
+                }
+                Do::Refused { .. } | Do::Close => unreachable!("a transaction ends with its outcomes"),
+            }
+        }
+    }
+
+    /// Ends the conversation politely, if that is possible at once.
+    pub(crate) fn quit(mut self) {
+        let whole = Instant::now() + QUIT_WAIT;
+        loop {
+            match self.client.next() {
+                Do::Send(bytes) => self.send(&bytes, whole),
+                Do::Receive(step) => self.receive(step, whole),
+                Do::Ready(ready) => ready.quit(),
+                Do::Refused { .. } | Do::Content(_) | Do::Done(_) => {}
+                Do::Close => return,
+            }
+        }
+    }
+
+    fn why(&mut self) -> Line {
+        let closed = || Line::escaped(CLOSED);
+        self.ended.take().map_or_else(closed, |ended| ended.why)
+    }
+
+    fn send(&mut self, bytes: &[u8], whole: Instant) {
+        self.asked = None;
+        let limit = self.wire.timeouts.command;
+        if let Err(error) = self.wire.send(bytes, whole.min(Instant::now() + limit)) {
+            self.unsent(&error, &format!("takes no commands for {}", duration::text(limit)), whole);
+        }
+    }
+
+    fn receive(&mut self, step: Step, whole: Instant) {
+        let deadline = match self.asked {
+            Some((asked, deadline)) if asked == step => deadline,
+            _ => whole.min(Instant::now() + self.wire.limit(step)),
+        };
+        self.asked = Some((step, deadline));
+        let mut buffer = [0; REPLY_BYTES];
+        match self.wire.receive(&mut buffer, deadline) {
+            Ok(count) => self.received(step, &buffer[..count]),
+            Err(error) => self.broken(&error, &self.wire.silence(step), whole),
+        }
+    }
+
+    fn received(&mut self, step: Step, bytes: &[u8]) {
+        // The one step with many replies: each has its own deadline.
+        if step == Step::Rcpt && bytes.contains(&b'\n') {
+            self.asked = None;
+        }
+        if let Err(error) = self.client.received(bytes) {
+            self.ended = Some(Ended { why: Line::escaped(error.to_string()), deadline: false });
+        }
+    }
+
+    /// Something could not be sent: the next hop may have said why before.
+    fn unsent(&mut self, error: &WireError, silence: &str, whole: Instant) {
+        let mut buffer = [0; REPLY_BYTES];
+        if let Ok(count) = self.wire.receive(&mut buffer, Instant::now() + LAST_WORDS) {
+            debug!(next_hop = %self.next_hop, said = %Line::escaped(&buffer[..count]), "last words");
+            // Nonsense changes nothing: the connection is given up anyway.
+            let _ = self.client.received(&buffer[..count]);
+        }
+        self.broken(error, silence, whole);
+    }
+
+    fn broken(&mut self, error: &WireError, silence: &str, whole: Instant) {
+        let deadline = matches!(error, WireError::Deadline);
+        let why = match error {
+            WireError::Deadline if Instant::now() >= whole => {
+                format!("not done after {}", duration::text(self.wire.timeouts.transaction))
+            }
+            WireError::Deadline => silence.to_owned(),
+            WireError::Closed => CLOSED.to_owned(),
+            WireError::Io(error) => format!("the connection broke: {error}"),
+        };
+        if deadline {
+            warn!(transport = %self.transport, next_hop = %self.next_hop, address = %self.wire.address, "{why}");
+        }
+        self.client.broken(&why);
+        self.ended = Some(Ended { why: Line::escaped(why), deadline });
+    }
+}
+
+/// RFC 5321 section 3.8: a server that answers 421 closes the connection.
+fn unavailable(finished: &Finished) -> Option<Ended> {
+    finished.deliveries.iter().find_map(|delivery| match &delivery.outcome {
+        Outcome::Transient(reply) if reply.code == 421 => {
+            Some(Ended { why: Line::escaped(reply.to_string()), deadline: false })
+        }
+        _ => None,
+    })
+}
+
+/// Sends the field on top and the message; without its end where its bytes are
+/// not the right ones.
+fn stream(mut content: Content<'_>, parcel: &Parcel<'_>, wire: &Wire, whole: Instant) -> Result<(), Unsent> {
+    let mut out = Vec::new();
+    content.encode(parcel.trace.as_bytes(), &mut out);
+    let mut blocks = parcel.blocks();
+    while let Some(block) = blocks.next().map_err(Unsent::Damaged)? {
+        content.encode(block, &mut out);
+        send_block(wire, &mut out, whole)?;
+    }
+    send_block(wire, &mut out, whole)?;
+    content.finish();
+    Ok(())
+}
+
+fn send_block(wire: &Wire, out: &mut Vec<u8>, whole: Instant) -> Result<(), Unsent> {
+    let deadline = whole.min(Instant::now() + wire.timeouts.data);
+    wire.send(out, deadline).map_err(Unsent::Wire)?;
+    out.clear();
+    Ok(())
+}

@@ -1,0 +1,163 @@
+//! A message on its way through the transports that its recipients need, and
+//! what became of it so far.
+//!
+//! The replies of one transaction are held; those before stand in the journal.
+//! A task must never forget that somebody failed.
+
+use std::collections::{HashSet, VecDeque};
+
+use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
+use lazaret_spool::{Done, Journal, Key, Outbound};
+
+use crate::transport::Outcome;
+use crate::{Job, TransportId};
+
+/// Most tries that a report lists; `lazaret-envelope` writes no more.
+const ATTEMPTS_MAX: usize = 100;
+
+/// A message in the hands of the deliveries.
+#[derive(Debug)]
+pub(crate) struct Task {
+    pub(crate) outbound: Outbound,
+    /// The transport of each recipient of the envelope, in order.
+    transports: Vec<TransportId>,
+    /// The transports that it was not handed to yet.
+    remaining: VecDeque<TransportId>,
+    /// What was done and does not stand in the journal yet.
+    pub(crate) unnoted: Vec<Done>,
+    tally: Tally,
+}
+
+/// How it went.
+#[derive(Debug, Default)]
+struct Tally {
+    transient: usize,
+    permanent: usize,
+    /// The first failure of all, or the first permanent one.
+    first: Option<Line>,
+}
+
+/// What is to become of a message.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) enum Fate {
+    /// Another transport is next.
+    Pass(TransportId),
+    /// Every recipient has it.
+    Done,
+    /// Somebody may get it later.
+    Wait,
+    /// Somebody will never get it.
+    Undeliverable,
+    /// Deliveries are being stopped.
+    PutBack,
+    /// It can't be delivered as it lies there.
+    Quarantine(Cause, Line),
+    /// It is not there any more: somebody moved it by hand.
+    Gone,
+}
+
+impl Task {
+    pub(crate) fn new(job: Job) -> Self {
+        let mut seen = HashSet::new();
+        let remaining = job.transports.iter().copied().filter(|transport| seen.insert(*transport)).collect();
+        Self {
+            outbound: job.outbound,
+            transports: job.transports,
+            remaining,
+            unnoted: Vec::new(),
+            tally: Tally::default(),
+        }
+    }
+
+    /// The transport that has it next.
+    pub(crate) fn next_transport(&self) -> Option<TransportId> {
+        self.remaining.front().copied()
+    }
+
+    /// The places of the recipients that a transport still has to serve. A
+    /// recipient that stands in the envelope twice is served once.
+    ///
+    /// # Errors
+    /// The job was made for another envelope.
+    pub(crate) fn begin(
+        &mut self,
+        transport: TransportId,
+        name: &Line,
+        envelope: &Envelope,
+        journal: &Journal,
+    ) -> Result<Vec<usize>, Fate> {
+        let recipients = &envelope.transaction.recipients;
+        let (routed, there) = (self.transports.len(), recipients.len());
+        if routed != there {
+            let what = format!("{routed} recipients were routed, but the envelope has {there}");
+            return Err(Fate::Quarantine(Cause::Damaged, Line::escaped(what)));
+        }
+        self.remaining.retain(|&other| other != transport);
+        let mut seen = HashSet::new();
+        let mine = (0..there).filter(|&place| self.transports[place] == transport);
+        let first = mine.filter(|&place| seen.insert(&recipients[place].address));
+        let done = |place: usize| {
+            !journal.delivered.is_empty() && journal.delivered.contains(&key(envelope, place, name))
+        };
+        Ok(first.filter(|&place| !done(place)).collect())
+    }
+
+    /// Takes in what became of one recipient.
+    pub(crate) fn take(&mut self, key: Key, outcome: Outcome, time: Timestamp) {
+        match outcome {
+            Outcome::Delivered(reply) => self.unnoted.push(Done::Delivered { time, key, reply }),
+            Outcome::Transient(reply) => {
+                self.tally.transient += 1;
+                self.fail(key, reply, time);
+            }
+            Outcome::Permanent(reply) => {
+                if self.tally.permanent == 0 {
+                    self.tally.first = None;
+                }
+                self.tally.permanent += 1;
+                self.fail(key, reply, time);
+            }
+        }
+    }
+
+    /// Takes in that so many recipients, of whom this is the first, were not
+    /// even tried. One line stands for all of them.
+    pub(crate) fn skip(&mut self, key: Key, count: usize, trouble: &Line, time: Timestamp) {
+        self.tally.transient += count;
+        let others = if count > 1 { format!(" (and {} more recipients)", count - 1) } else { String::new() };
+        self.fail(key, Line::escaped(format!("{trouble}{others}")), time);
+    }
+
+    fn fail(&mut self, key: Key, reply: Line, time: Timestamp) {
+        self.tally.first.get_or_insert_with(|| reply.clone());
+        self.unnoted.push(Done::Failed { time, key, reply });
+    }
+
+    /// What is to become of it once a transport has done its work.
+    pub(crate) fn fate(&self) -> Fate {
+        match (self.next_transport(), self.tally.transient, self.tally.permanent) {
+            (Some(next), ..) => Fate::Pass(next),
+            (None, 0, 0) => Fate::Done,
+            // A refusal for good can wait for the others: the journal can't yet
+            // tell it from the rest, so the last round decides.
+            (None, 1.., _) => Fate::Wait,
+            (None, 0, 1..) => Fate::Undeliverable,
+        }
+    }
+
+    /// The report on a message that the next hop has refused for good, with the
+    /// latest of what its journal says.
+    pub(crate) fn undeliverable(&mut self, envelope: &Envelope, journal: Journal, now: Timestamp) -> Report {
+        let first = self.tally.first.take().unwrap_or_default();
+        let mut report = Report::new(envelope.id, Cause::Undeliverable, first, now).about(envelope);
+        report.attempts = journal.attempts;
+        report.attempts.drain(..report.attempts.len().saturating_sub(ATTEMPTS_MAX));
+        report
+    }
+}
+
+/// What a recipient's delivery is known by in the journal.
+pub(crate) fn key(envelope: &Envelope, place: usize, transport: &Line) -> Key {
+    let address = &envelope.transaction.recipients[place].address;
+    Key { original: address.clone(), transport: transport.clone(), final_address: address.clone() }
+}

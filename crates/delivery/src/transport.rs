@@ -1,0 +1,104 @@
+//! What every transport is asked, and what it answers.
+//!
+//! A transport is handed one message and some of its recipients and says what
+//! became of each. It must never touch the spool but to read the message.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use lazaret_envelope::Line;
+
+use crate::config::TransportConfig;
+use crate::maildir::{Maildir, Template, TemplateError};
+use crate::parcel::{Damaged, Parcel};
+use crate::smtp::{Session, Smtp};
+use crate::sockets::Sockets;
+
+/// What became of one recipient.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Outcome {
+    /// It has the message; with the reply, or where the copy lies.
+    Delivered(Line),
+    /// It may work later.
+    Transient(Line),
+    /// It will never work.
+    Permanent(Line),
+}
+
+/// What became of one transaction.
+#[derive(Debug, Default)]
+pub(crate) struct Handled {
+    /// One for each recipient that was handed over, in that order; none at all
+    /// where it never came to a transaction.
+    pub(crate) outcomes: Vec<Outcome>,
+    /// The next hop is in no state for another transaction, and why.
+    pub(crate) trouble: Option<Line>,
+}
+
+/// One configured transport.
+#[derive(Debug)]
+pub(crate) enum Transport {
+    Maildir(Maildir),
+    Smtp(Smtp),
+}
+
+/// What a thread keeps from one message to the next.
+#[derive(Debug, Default)]
+pub(crate) struct Hands {
+    pub(crate) session: Option<Session>,
+}
+
+impl Transport {
+    pub(crate) fn new(
+        config: &TransportConfig,
+        name: &str,
+        hostname: &str,
+        sockets: &Arc<Sockets>,
+    ) -> Result<Self, TemplateError> {
+        Ok(match config {
+            TransportConfig::Maildir(maildir) => {
+                Self::Maildir(Maildir::new(Template::parse(&maildir.path)?, hostname))
+            }
+            TransportConfig::Smtp(smtp) => Self::Smtp(Smtp::new(smtp, name, hostname, sockets)),
+        })
+    }
+
+    /// Most recipients of one transaction.
+    pub(crate) fn recipients_max(&self) -> usize {
+        match self {
+            Self::Maildir(_) => 1,
+            Self::Smtp(_) => crate::smtp::RECIPIENTS_PER_TRANSACTION_MAX,
+        }
+    }
+
+    /// Delivers to the recipients at these places of the envelope, at most
+    /// [`recipients_max`](Self::recipients_max).
+    pub(crate) fn transaction(
+        &self,
+        hands: &mut Hands,
+        parcel: &Parcel<'_>,
+        places: &[usize],
+    ) -> Result<Handled, Damaged> {
+        match self {
+            Self::Maildir(maildir) => {
+                let outcomes = places.iter().map(|&place| maildir.deliver(parcel, place));
+                Ok(Handled { outcomes: outcomes.collect::<Result<_, _>>()?, trouble: None })
+            }
+            Self::Smtp(smtp) => smtp.transaction(&mut hands.session, parcel, places),
+        }
+    }
+}
+
+impl Hands {
+    /// Until when there is something to keep.
+    pub(crate) fn idle_until(&self) -> Option<Instant> {
+        self.session.as_ref().map(Session::idle_until)
+    }
+
+    /// Lets go of what was kept.
+    pub(crate) fn close(&mut self) {
+        if let Some(session) = self.session.take() {
+            session.quit();
+        }
+    }
+}
