@@ -1,2 +1,71 @@
-//! lazaret.
-fn main() {}
+//! `lazaret`: a crash-safe mail router with a quarantine queue.
+//!
+//! This is the program around the crates: configuration, the supervisor of the
+//! daemon's threads, and the operator's commands. It parses the command line
+//! and does what one `match` says; it must never touch the spool on its own.
+
+#![forbid(unsafe_code)]
+
+mod check;
+mod cli;
+mod config;
+mod control;
+mod deferred;
+mod dispatch;
+mod exit;
+mod log;
+mod paths;
+mod run;
+mod status;
+mod submit;
+mod waiting;
+mod watcher;
+
+use std::ffi::OsString;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::cli::{Cli, Command, ConfigCommand};
+use crate::config::Config;
+use crate::exit::Failure;
+
+/// Counts what a cell allocates, and ends it over its budget.
+#[global_allocator]
+static ALLOCATOR: lazaret_worker::Allocator = lazaret_worker::Allocator;
+
+fn main() -> ExitCode {
+    let mut arguments = std::env::args_os();
+    let program = arguments.next().unwrap_or_default();
+    let arguments: Vec<OsString> = arguments.collect();
+    let first = arguments.first().and_then(|first| first.to_str());
+    if first == Some(lazaret_worker::CELL_COMMAND) && arguments.len() == 1 {
+        lazaret_worker::cell_main();
+    }
+    if Path::new(&program).file_name().is_some_and(|name| name == "sendmail") {
+        return submit::main(&arguments, submit::Voice::Silent);
+    }
+    if first == Some("submit") && !arguments.iter().any(|argument| argument == "--help") {
+        return submit::main(&arguments[1..], submit::Voice::Reply);
+    }
+    match command(Cli::parse()) {
+        Ok(code) => code,
+        Err(failure) => failure.report(),
+    }
+}
+
+fn command(cli: Cli) -> Result<ExitCode, Failure> {
+    let config = || Config::load(cli.config.as_deref());
+    match cli.command {
+        Command::Run { drain } => {
+            log::start(cli.log_format);
+            run::run(config()?, drain)
+        }
+        Command::Submit { .. } => unreachable!("submit has its own command line"),
+        Command::Status { json } => status::print(&config()?, json),
+        Command::Deferred(command) => deferred::command(&config()?, command),
+        Command::Check { json } => check::print(&config()?, json),
+        Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
+    }
+}

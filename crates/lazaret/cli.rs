@@ -1,0 +1,144 @@
+//! The command line.
+//!
+//! Names, defaults and help texts; what the commands do is elsewhere. `submit`
+//! stands here for the help only: sendmail's options are not clap's kind.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand};
+use lazaret_envelope::MessageId;
+
+use crate::log;
+
+/// A crash-safe mail router with a quarantine queue.
+///
+/// Lazaret stands behind an MTA. It takes each message into a durable spool,
+/// decides in a jailed process with a hard memory and time budget where it
+/// goes, and delivers it. What faults goes into quarantine, for a person to
+/// look at. No message can stop mail for the others.
+#[derive(Debug, Parser)]
+#[command(name = "lazaret", version, after_help = EXAMPLES, arg_required_else_help = true)]
+pub struct Cli {
+    /// The configuration file
+    /// [default: /etc/lazaret/lazaret.toml if it is there, else an embedded one:
+    /// spool in ./spool, SMTP on 127.0.0.1:10025, Maildirs below ./mail]
+    #[arg(long, value_name = "FILE", global = true, env = "LAZARET_CONFIG", verbatim_doc_comment)]
+    pub config: Option<PathBuf>,
+    /// How log lines on standard error look
+    #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value = "text")]
+    pub log_format: log::Format,
+    /// What to do.
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+const EXAMPLES: &str = "\
+First steps:
+  lazaret run                                     start the router
+  printf 'Subject: hi\\n\\nHello.\\n' | lazaret submit -f me@example.org you@example.org
+  lazaret status                                  what it has, what it does
+  lazaret deferred list                           what faulted
+  lazaret deferred show ID                        why, and what to do next";
+
+/// The commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Run the router
+    ///
+    /// Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly
+    /// within seconds. Logs to standard error; LAZARET_LOG chooses what, such
+    /// as `LAZARET_LOG=debug`. Exit status: 0 after a clean stop; 74 when the
+    /// spool can't keep its promises any more; 75 when another one has the
+    /// spool; 78 when the configuration is wrong.
+    #[command(verbatim_doc_comment)]
+    Run {
+        /// Route and deliver what is there, then end: with 0, or with 1 if
+        /// anything is left waiting or was newly deferred
+        #[arg(long)]
+        drain: bool,
+    },
+    /// Put a message from standard input into the spool
+    ///
+    /// Takes sendmail's options; also runs when the program is called
+    /// `sendmail`. The message is safe when this exits with 0. Any problem of
+    /// Lazaret's own is 75 (EX_TEMPFAIL): the caller keeps the message and
+    /// tries again.
+    #[command(verbatim_doc_comment, override_usage = "lazaret submit [--config FILE] [SENDMAIL OPTIONS] [--] RECIPIENT…",
+        after_help = SUBMIT_HELP)]
+    Submit {
+        /// Options of sendmail, then the recipients
+        #[arg(trailing_var_arg = true, allow_hyphen_values = true, hide = true)]
+        arguments: Vec<OsString>,
+    },
+    /// Show what the spool holds and what the router does
+    Status {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look into the quarantine, and let messages out of it
+    #[command(subcommand)]
+    Deferred(DeferredCommand),
+    /// Look at every file of the spool and name what is wrong
+    ///
+    /// Reads only; the router may run meanwhile. Exit status: 0 if all is well,
+    /// 1 if something was found.
+    #[command(verbatim_doc_comment)]
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Look after the configuration
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+const SUBMIT_HELP: &str = "\
+Options:
+  -f SENDER   the envelope's sender; `-f ''` or `-f '<>'` for none (a bounce)
+  -i, -oi     a line with a single dot does not end the message
+  -B TYPE     7BIT or 8BITMIME      -N WHEN   NOTIFY, such as never
+  -R RET      full or hdrs          -V ENVID  ENVID
+  -v          say under which id the message is queued, also as `sendmail`
+  -C FILE     the configuration file, as --config
+  Other options of sendmail that say nothing about delivery are accepted.";
+
+/// `lazaret deferred …`
+#[derive(Debug, Subcommand)]
+pub enum DeferredCommand {
+    /// List the messages in quarantine, oldest first
+    List {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Show why a message is there, and what to do next
+    Show {
+        /// The message's id
+        id: MessageId,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Try messages again: back to `incoming/`, all counts cleared
+    Release {
+        /// The messages' ids
+        #[arg(required = true)]
+        ids: Vec<MessageId>,
+    },
+    /// Delete messages for good
+    Delete {
+        /// The messages' ids
+        #[arg(required = true)]
+        ids: Vec<MessageId>,
+    },
+}
+
+/// `lazaret config …`
+#[derive(Debug, Subcommand)]
+pub enum ConfigCommand {
+    /// Say whether the configuration is right; if not: file, line, column, and what to do
+    Check,
+}

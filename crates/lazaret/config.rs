@@ -1,0 +1,283 @@
+//! The configuration: a TOML file, or the embedded default where there is none.
+//!
+//! Read, filled up with defaults and checked as a whole, once. An error names
+//! file, line and column, and what would be right. What is in [`Config`] must
+//! never be invalid.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::fs;
+use std::ops::Range;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+use lazaret_delivery::{RetryConfig, TransportConfig};
+use lazaret_intake::ListenConfig;
+use lazaret_route::{RouteConfig, RouteTable, TableError};
+use lazaret_worker::WorkersConfig;
+use serde::Deserialize;
+use toml::Spanned;
+
+use crate::exit::{self, Failure};
+use crate::paths;
+
+/// What holds where nothing is said.
+const EMBEDDED: &str = include_str!("embedded.toml");
+
+/// Everything that is configured, checked.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// The file it comes from; `None` for the embedded default.
+    pub file: Option<PathBuf>,
+    /// Where the spool is.
+    pub spool: PathBuf,
+    /// The name of this host in `Received:` and in SMTP.
+    pub hostname: String,
+    /// Where mail comes in.
+    pub listen: Vec<ListenConfig>,
+    /// The workers and what a message may cost.
+    pub workers: WorkersConfig,
+    /// Where mail can go.
+    pub transports: BTreeMap<String, TransportConfig>,
+    /// When what failed is tried again.
+    pub retry: RetryConfig,
+    /// Which mail goes where.
+    pub routes: Vec<RouteConfig>,
+}
+
+/// The file as it is written.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Written {
+    spool: Option<PathBuf>,
+    hostname: Option<String>,
+    listen: Option<Vec<ListenConfig>>,
+    #[serde(default)]
+    workers: WorkersConfig,
+    transport: Option<BTreeMap<String, Spanned<TransportConfig>>>,
+    #[serde(default)]
+    retry: RetryConfig,
+    route: Option<Vec<Spanned<RouteConfig>>>,
+}
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug)]
+pub struct ConfigError {
+    file: String,
+    place: Option<(usize, usize)>,
+    what: String,
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// A text and where it comes from, to tell where in it something is wrong.
+struct Source<'a> {
+    file: &'a str,
+    text: &'a str,
+}
+
+impl Source<'_> {
+    fn error(&self, span: Option<Range<usize>>, what: impl fmt::Display) -> ConfigError {
+        let place = span.map(|span| {
+            let before = &self.text[..self.text.floor_char_boundary(span.start)];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        });
+        ConfigError { file: self.file.to_owned(), place, what: what.to_string() }
+    }
+
+    fn parse(&self) -> Result<Written, ConfigError> {
+        toml::from_str(self.text).map_err(|error| self.error(error.span(), error.message()))
+    }
+}
+
+impl Config {
+    /// Reads the file named; else the system's, if there is one; else takes the
+    /// embedded default.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let system = Path::new(paths::SYSTEM_FILE);
+        let file = named.or_else(|| system.exists().then_some(system));
+        let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
+        let io = |what: &str, error: std::io::Error| ConfigError {
+            file: shown.clone(),
+            place: None,
+            what: format!("{what}: {error}"),
+        };
+        let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
+        let text = match file {
+            Some(file) => fs::read_to_string(file).map_err(|error| io("can't be read", error))?,
+            None => EMBEDDED.to_owned(),
+        };
+        Self::parse(&Source { file: &shown, text: &text }, file, &base)
+    }
+
+    fn parse(source: &Source<'_>, file: Option<&Path>, base: &Path) -> Result<Self, ConfigError> {
+        let written = source.parse()?;
+        let embedded = Source { file: "embedded default", text: EMBEDDED }.parse()?;
+        let hostname = written.hostname.clone().unwrap_or_else(own_hostname);
+        let spool = written.spool.clone().or(embedded.spool).expect("the embedded default names a spool");
+        let transports =
+            written.transport.as_ref().or(embedded.transport.as_ref()).expect("so it does a transport");
+        let routes = written.route.as_ref().or(embedded.route.as_ref()).expect("and a route");
+        let config = Self {
+            file: file.map(Path::to_owned),
+            spool: base.join(spool),
+            hostname,
+            listen: written.listen.clone().or(embedded.listen).unwrap_or_default(),
+            workers: written.workers.clone(),
+            transports: transports
+                .iter()
+                .map(|(name, config)| (name.clone(), config.get_ref().clone()))
+                .collect(),
+            retry: written.retry,
+            routes: routes.iter().map(|route| route.get_ref().clone()).collect(),
+        };
+        let config = config.based_on(base);
+        config.check(source, &written)?;
+        Ok(config)
+    }
+
+    /// Whether the parts fit each other.
+    fn check(&self, source: &Source<'_>, written: &Written) -> Result<(), ConfigError> {
+        let route_span = |at: usize| written.route.as_ref()?.get(at).map(Spanned::span);
+        if let Err(error) = RouteTable::compile(&self.routes) {
+            let at = match &error {
+                TableError::Route { route, .. } => Some(route - 1),
+                TableError::TooManyRoutes(_) => None,
+            };
+            return Err(source.error(at.and_then(route_span), error));
+        }
+        for (at, route) in self.routes.iter().enumerate() {
+            if let Some(name) = route.deliver.as_ref().filter(|name| !self.transports.contains_key(*name)) {
+                let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+                let what = format!(
+                    "route {}: deliver = {name:?}: there is no such transport; there is {}",
+                    at + 1,
+                    names.join(", ")
+                );
+                return Err(source.error(route_span(at), what));
+            }
+        }
+        self.delivery().check().map_err(|error| source.error(None, error))
+    }
+
+    /// What is not wrong and hardly meant.
+    pub fn warnings(&self) -> Vec<String> {
+        let table = RouteTable::compile(&self.routes).expect("a configuration is checked");
+        let mut warnings = Vec::new();
+        if !table.has_catch_all() {
+            warnings.push(
+                "no route without conditions: mail that no route matches is deferred (cause no-route); \
+                 a last [[route]] with only `deliver` takes everything else"
+                    .to_owned(),
+            );
+        }
+        for name in self.transports.keys().filter(|name| !table.deliveries().any(|used| used == *name)) {
+            warnings.push(format!("no route delivers to transport {name:?}"));
+        }
+        warnings
+    }
+
+    /// What delivery needs of it.
+    pub fn delivery(&self) -> lazaret_delivery::Config {
+        lazaret_delivery::Config {
+            hostname: self.hostname.clone(),
+            transports: self.transports.clone(),
+            retry: self.retry,
+        }
+    }
+
+    /// Makes paths of transports absolute.
+    fn based_on(mut self, base: &Path) -> Self {
+        for transport in self.transports.values_mut() {
+            if let TransportConfig::Maildir(maildir) = transport {
+                maildir.path = base.join(&maildir.path).to_string_lossy().into_owned();
+            }
+        }
+        self
+    }
+}
+
+/// The name of this host; `localhost` if it has none that mail could bear.
+fn own_hostname() -> String {
+    let name = rustix::system::uname();
+    let name = name.nodename().to_string_lossy();
+    let fine = !name.is_empty()
+        && name
+            .split('.')
+            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
+    if fine { name.into_owned() } else { "localhost".to_owned() }
+}
+
+/// `lazaret config check`
+pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
+    let config = Config::load(named)?;
+    let file =
+        config.file.as_ref().map_or("the embedded default".to_owned(), |file| file.display().to_string());
+    for warning in config.warnings() {
+        exit::print(format_args!("{file}: warning: {warning}\n"))?;
+    }
+    exit::print(format_args!("{file}: all right\n"))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Config, ConfigError> {
+        Config::parse(&Source { file: "lazaret.toml", text }, None, Path::new("/base"))
+    }
+
+    #[test]
+    fn the_embedded_default_is_right() {
+        let config = parse(EMBEDDED).unwrap();
+        assert_eq!(config.spool, Path::new("/base/spool"));
+        assert_eq!(config.warnings(), Vec::<String>::new());
+        let TransportConfig::Maildir(maildir) = &config.transports["mailboxes"] else { panic!("no maildir") };
+        assert_eq!(maildir.path, "/base/mail/{domain}/{local}");
+    }
+
+    #[test]
+    fn an_empty_file_means_the_default() {
+        let (empty, embedded) = (parse("").unwrap(), parse(EMBEDDED).unwrap());
+        assert_eq!(empty.routes, embedded.routes);
+        assert_eq!(empty.listen, embedded.listen);
+    }
+
+    #[test]
+    fn errors_name_file_line_and_column() {
+        for (text, start, part) in [
+            ("spool = 3\n", "lazaret.toml:1:9: ", "invalid type"),
+            ("[workers]\nmemory = \"24MB\"\n", "lazaret.toml:2:10: ", "such as \"24MiB\""),
+            ("[workers]\nmemry = 3\n", "lazaret.toml:2:1: ", "unknown field `memry`"),
+            (
+                "\n[[route]]\ndeliver = \"away\"\n",
+                "lazaret.toml:2:1: ",
+                "there is no such transport; there is mailboxes",
+            ),
+            ("[[route]]\nrecipient = \"*@*\"\n", "lazaret.toml:1:1: ", "route 1"),
+        ] {
+            let error = parse(text).unwrap_err().to_string();
+            assert!(error.starts_with(start) && error.contains(part), "{error}");
+        }
+    }
+
+    #[test]
+    fn what_is_hardly_meant_is_told() {
+        let text = "[transport.a]\ntype = \"maildir\"\npath = \"x\"\n[transport.b]\ntype = \"maildir\"\npath = \"y\"\n\
+                    [[route]]\nrecipient = \"*@example.org\"\ndeliver = \"a\"\n";
+        let warnings = parse(text).unwrap().warnings();
+        assert!(warnings[0].contains("no-route") && warnings[1].contains("\"b\""), "{warnings:?}");
+    }
+}

@@ -1,0 +1,206 @@
+//! The daemon's socket, and the commands' way to it.
+//!
+//! One JSON request a connection, one JSON answer. The socket lies in the spool,
+//! so only the spool's user can reach it. A command that changes the queue asks
+//! the daemon if one runs, and takes the spool's lock itself if none does; it
+//! must never do both.
+
+use std::fs;
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::os::fd::AsRawFd;
+use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::{UnixListener, UnixStream};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crossbeam_channel::{Sender, bounded};
+use lazaret_envelope::MessageId;
+use lazaret_spool::{Owner, Spool};
+use serde::{Deserialize, Serialize};
+use tracing::{debug, warn};
+
+use crate::config::Config;
+use crate::exit::{self, Failure};
+use crate::status::Status;
+
+/// Longest request or answer, in bytes.
+const LINE_BYTES_MAX: u64 = 16 << 20;
+
+/// How long either side waits for the other. A status of millions of files
+/// takes seconds.
+const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// What can be asked of a daemon.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Request {
+    /// What it has and does.
+    Status,
+    /// Take a message out of quarantine.
+    Release(String),
+    /// Delete a message in quarantine.
+    Delete(String),
+}
+
+/// What it answers.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Answer {
+    /// To [`Request::Status`].
+    Status(Box<Status>),
+    /// It is done.
+    Done,
+    /// It could not be done: exit status and sentence.
+    Failed(u8, String),
+}
+
+/// A request on its way to the supervisor.
+pub type Asked = (Request, Sender<Answer>);
+
+/// A path to a socket that is short enough for any spool (sun_path holds 108
+/// bytes): relative to an open directory.
+fn short(directory: &fs::File, socket: &Path) -> PathBuf {
+    let name = socket.file_name().unwrap_or_default();
+    Path::new("/proc/self/fd").join(directory.as_raw_fd().to_string()).join(name)
+}
+
+/// Listens on the spool's socket; each request goes to `ask`. To be called by
+/// the owner of the spool only: a socket that is there is nobody's.
+pub fn listen(spool: &Spool, ask: impl Fn(Asked) + Send + 'static) -> io::Result<()> {
+    let socket = spool.control_socket();
+    match fs::remove_file(&socket) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        _ => {}
+    }
+    let directory = fs::File::open(spool.root())?;
+    let listener = UnixListener::bind(short(&directory, &socket))?;
+    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    std::thread::Builder::new().name("control".into()).spawn(move || {
+        for connection in listener.incoming() {
+            match connection.and_then(|connection| serve(connection, &ask)) {
+                Ok(()) => {}
+                Err(error) => debug!(%error, "a command's connection failed"),
+            }
+        }
+    })?;
+    Ok(())
+}
+
+fn serve(connection: UnixStream, ask: &impl Fn(Asked)) -> io::Result<()> {
+    connection.set_read_timeout(Some(TIMEOUT))?;
+    connection.set_write_timeout(Some(TIMEOUT))?;
+    let mut line = Vec::new();
+    BufReader::new((&connection).take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
+    let answer = match serde_json::from_slice(&line) {
+        Ok(request) => {
+            let (sender, receiver) = bounded(1);
+            ask((request, sender));
+            let stopping = Answer::Failed(exit::TEMPORARY, "the daemon is stopping; try again".into());
+            receiver.recv_timeout(TIMEOUT).unwrap_or(stopping)
+        }
+        Err(error) => {
+            Answer::Failed(exit::USAGE, format!("the daemon does not understand the request: {error}"))
+        }
+    };
+    let mut text = serde_json::to_vec(&answer)?;
+    text.push(b'\n');
+    (&connection).write_all(&text)
+}
+
+/// Asks the daemon of a spool; `None` if none runs.
+pub fn ask(spool: &Spool, request: &Request) -> Result<Option<Answer>, Failure> {
+    let failed = |error: io::Error| {
+        Failure::new(
+            exit::TEMPORARY,
+            format!("the daemon on {} does not answer: {error}", spool.root().display()),
+        )
+    };
+    let directory = fs::File::open(spool.root()).map_err(failed)?;
+    let connection = match UnixStream::connect(short(&directory, &spool.control_socket())) {
+        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
+            return Ok(None);
+        }
+        other => other.map_err(failed)?,
+    };
+    let talk = || -> io::Result<Answer> {
+        connection.set_read_timeout(Some(TIMEOUT))?;
+        let mut text = serde_json::to_vec(request)?;
+        text.push(b'\n');
+        (&connection).write_all(&text)?;
+        let mut line = Vec::new();
+        BufReader::new((&connection).take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        Ok(serde_json::from_slice(&line)?)
+    };
+    talk().map(Some).map_err(failed)
+}
+
+/// Who carries out what an operator asks for.
+pub enum Queue {
+    /// The daemon that runs.
+    Daemon(Spool),
+    /// This process: no daemon runs, and it holds the lock.
+    Own(Owner),
+}
+
+impl Queue {
+    /// Finds out whether a daemon runs; takes the lock if none does.
+    pub fn open(config: &Config) -> Result<Self, Failure> {
+        let spool = Spool::open(&config.spool)?;
+        match ask(&spool, &Request::Status)? {
+            Some(_) => Ok(Self::Daemon(spool)),
+            None => Ok(Self::Own(Owner::take(spool)?)),
+        }
+    }
+
+    /// Takes a message out of quarantine.
+    pub fn release(&self, id: MessageId) -> Result<(), Failure> {
+        match self {
+            Self::Daemon(spool) => done(ask(spool, &Request::Release(id.to_string()))?),
+            Self::Own(owner) => Ok(owner.release(id)?),
+        }
+    }
+
+    /// Deletes a message in quarantine.
+    pub fn delete(&self, id: MessageId) -> Result<(), Failure> {
+        match self {
+            Self::Daemon(spool) => done(ask(spool, &Request::Delete(id.to_string()))?),
+            Self::Own(owner) => Ok(owner.delete(id)?),
+        }
+    }
+
+    /// To be called when everything is done.
+    pub fn close(self) -> Result<(), Failure> {
+        match self {
+            Self::Daemon(_) => Ok(()),
+            Self::Own(owner) => owner.stop_cleanly().map_err(Failure::from),
+        }
+    }
+}
+
+fn done(answer: Option<Answer>) -> Result<(), Failure> {
+    match answer {
+        Some(Answer::Done) => Ok(()),
+        Some(Answer::Failed(status, text)) => Err(Failure::new(status, text)),
+        Some(Answer::Status(_)) => Err(Failure::new(exit::OS, "the daemon answered something else")),
+        None => Err(Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again")),
+    }
+}
+
+/// Carries out what the daemon is asked to change.
+pub fn change(owner: &Owner, request: &Request) -> Answer {
+    let (Request::Release(text) | Request::Delete(text)) = request else {
+        return Answer::Failed(exit::USAGE, "not a change".into());
+    };
+    let changed = text.parse().map_err(|error| Failure::new(exit::USAGE, error)).and_then(|id| {
+        let changed =
+            if matches!(request, Request::Release(_)) { owner.release(id) } else { owner.delete(id) };
+        changed.map_err(Failure::from)
+    });
+    match changed {
+        Ok(()) => Answer::Done,
+        Err(failure) => {
+            warn!(?request, failure = failure.text(), "a command failed");
+            failure.into()
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! `lazaret deferred`: the quarantine, for people and for programs.
+//!
+//! Listing and showing read the spool; releasing and deleting go through the
+//! daemon if one runs. What comes from a message must never reach the terminal
+//! unescaped: reports hold nothing else.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use lazaret_envelope::MessageId;
+use lazaret_spool::{Deferred, Dir, Spool};
+use serde::Serialize;
+
+use crate::cli::DeferredCommand;
+use crate::config::Config;
+use crate::control::Queue;
+use crate::exit::{self, Failure};
+
+/// `lazaret deferred …`
+pub fn command(config: &Config, command: DeferredCommand) -> Result<ExitCode, Failure> {
+    match command {
+        DeferredCommand::List { json } => list(&Spool::open(&config.spool)?, json),
+        DeferredCommand::Show { id, json } => show(&Spool::open(&config.spool)?, id, json),
+        DeferredCommand::Release { ids } => each(config, &ids, "released", Queue::release),
+        DeferredCommand::Delete { ids } => each(config, &ids, "deleted", Queue::delete),
+    }
+}
+
+/// A message in quarantine, as it is shown.
+#[derive(Debug, Serialize)]
+struct Shown {
+    id: String,
+    cause: &'static str,
+    blame: String,
+    detail: Option<String>,
+    time: Option<String>,
+    worker: Option<u16>,
+    stage: Option<String>,
+    ending: Option<String>,
+    peak_memory_bytes: Option<u64>,
+    cpu_time_ms: Option<f64>,
+    wall_time_ms: Option<f64>,
+    attempts: Vec<String>,
+    arrived: Option<String>,
+    origin: Option<String>,
+    size: Option<u64>,
+    digest: Option<String>,
+    sender: Option<String>,
+    recipient_count: Option<u64>,
+    recipients: Vec<String>,
+    path: String,
+    file_size: u64,
+}
+
+impl Shown {
+    fn new(spool: &Spool, deferred: &Deferred) -> Self {
+        let report = deferred.report.as_ref();
+        let summary = report.and_then(|report| report.summary.as_ref());
+        let usage = report.and_then(|report| report.usage);
+        let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
+        Self {
+            id: deferred.name.id.to_string(),
+            cause: deferred.cause().word(),
+            blame: deferred.cause().blame().to_string(),
+            detail: report.map(|report| report.detail.to_string()),
+            time: report.map(|report| report.time.to_string()),
+            worker: report.and_then(|report| report.worker),
+            stage: report.and_then(|report| report.stage).map(|stage| stage.to_string()),
+            ending: report.and_then(|report| report.ending.as_ref()).map(ToString::to_string),
+            peak_memory_bytes: usage.and_then(|usage| usage.memory),
+            cpu_time_ms: usage.and_then(|usage| usage.cpu).map(millis),
+            wall_time_ms: usage.map(|usage| millis(usage.wall)),
+            attempts: report.map_or(Vec::new(), |report| {
+                report.attempts.iter().map(|attempt| format!("{} {}", attempt.time, attempt.what)).collect()
+            }),
+            arrived: summary.map(|summary| summary.arrived.to_string()),
+            origin: summary.map(|summary| summary.origin.to_string()),
+            size: summary.map(|summary| summary.size),
+            digest: summary.map(|summary| summary.digest.to_string()),
+            sender: summary.map(|summary| summary.sender.as_str().to_owned()),
+            recipient_count: summary.map(|summary| summary.recipient_count),
+            recipients: summary
+                .map_or(Vec::new(), |summary| summary.recipients.iter().map(ToString::to_string).collect()),
+            path: path(spool, deferred),
+            file_size: deferred.file_size,
+        }
+    }
+}
+
+fn path(spool: &Spool, deferred: &Deferred) -> String {
+    spool.path(Dir::Deferred).join(deferred.name.to_string()).display().to_string()
+}
+
+fn json(value: &impl Serialize) -> String {
+    serde_json::to_string_pretty(value).expect("numbers and strings are JSON") + "\n"
+}
+
+fn list(spool: &Spool, as_json: bool) -> Result<ExitCode, Failure> {
+    let deferred = spool.deferred()?;
+    let text = if as_json {
+        json(&deferred.iter().map(|deferred| Shown::new(spool, deferred)).collect::<Vec<_>>())
+    } else {
+        table(&deferred)
+    };
+    exit::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Longest address shown in the table, in characters.
+const ADDRESS_SHOWN: usize = 32;
+
+fn table(deferred: &[Deferred]) -> String {
+    if deferred.is_empty() {
+        return "nothing is deferred\n".to_owned();
+    }
+    let mut text = format!(
+        "{:<26}  {:<20}  {:<20}  {:>10}  {:<ADDRESS_SHOWN$}  RECIPIENTS\n",
+        "ID", "DEFERRED", "CAUSE", "SIZE", "SENDER"
+    );
+    for deferred in deferred {
+        let report = deferred.report.as_ref();
+        let summary = report.and_then(|report| report.summary.as_ref());
+        let time = report.map_or("-".into(), |report| report.time.strftime("%FT%TZ").to_string());
+        let size = summary.map_or(deferred.file_size, |summary| summary.size);
+        let sender = summary.map_or("-".into(), |summary| shorten(&summary.sender.to_string()));
+        let recipients = summary.map_or("-".into(), |summary| {
+            let first = summary.recipients.first().map_or(String::new(), |first| shorten(first.as_str()));
+            match summary.recipient_count {
+                0 | 1 => first,
+                count => format!("{first} and {} more", count - 1),
+            }
+        });
+        let _ = writeln!(
+            text,
+            "{}  {time:<20}  {:<20}  {size:>10}  {sender:<ADDRESS_SHOWN$}  {recipients}",
+            deferred.name.id,
+            deferred.cause(),
+        );
+    }
+    text + "why, and what to do next: lazaret deferred show ID\n"
+}
+
+fn shorten(text: &str) -> String {
+    match text.char_indices().nth(ADDRESS_SHOWN - 1) {
+        Some((at, _)) if text.chars().count() > ADDRESS_SHOWN => format!("{}…", &text[..at]),
+        _ => text.to_owned(),
+    }
+}
+
+fn show(spool: &Spool, id: MessageId, as_json: bool) -> Result<ExitCode, Failure> {
+    let deferred = spool.find_deferred(id)?;
+    let text = if as_json { json(&Shown::new(spool, &deferred)) } else { sheet(spool, &deferred) };
+    exit::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// The report as a sheet: keys and values, what to do next at the end.
+fn sheet(spool: &Spool, deferred: &Deferred) -> String {
+    let report = match &deferred.report {
+        Some(report) => report.to_string(),
+        None => without_report(deferred),
+    };
+    let mut text = String::new();
+    for line in report.lines().skip(1).filter(|line| *line != "end") {
+        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+        let _ = writeln!(text, "{key:<22}{value}");
+    }
+    let _ = writeln!(text, "{:<22}{}", "file", path(spool, deferred));
+    text
+}
+
+fn without_report(deferred: &Deferred) -> String {
+    let id = deferred.name.id;
+    let cause = deferred.cause();
+    let mut text = format!("-\nid {id}\ncause {cause}\nblame {}\n", cause.blame());
+    text += "detail no report lies beside it: put here by hand, or there was no room for one\n";
+    for advice in cause.advice() {
+        let _ = writeln!(text, "next {}", advice.replace("ID", &id.to_string()));
+    }
+    text
+}
+
+/// Does one thing to each message; goes on after one that can't be helped.
+fn each(
+    config: &Config,
+    ids: &[MessageId],
+    done: &str,
+    what: fn(&Queue, MessageId) -> Result<(), Failure>,
+) -> Result<ExitCode, Failure> {
+    let queue = Queue::open(config)?;
+    let mut code = ExitCode::SUCCESS;
+    for &id in ids {
+        match what(&queue, id) {
+            Ok(()) => exit::print(format_args!("{done} {id}\n"))?,
+            Err(failure) => code = failure.report(),
+        }
+    }
+    queue.close()?;
+    Ok(code)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn long_addresses_are_cut_between_characters() {
+        let long = "é".repeat(40);
+        assert_eq!(shorten(&long).chars().count(), ADDRESS_SHOWN);
+        assert_eq!(shorten("short"), "short");
+    }
+
+    #[test]
+    fn a_message_without_report_has_a_sheet_too() {
+        let name = "01KAN97F000000000000000001.g3.cmemory".parse().unwrap();
+        let text = without_report(&Deferred { name, report: None, file_size: 1 });
+        assert!(
+            text.contains("cause memory\n") && text.contains("release 01KAN97F000000000000000001"),
+            "{text}"
+        );
+    }
+}

@@ -1,0 +1,356 @@
+//! `lazaret run`: starts everything in order, watches over it, stops it in order.
+//!
+//! Recovery comes before the first worker, the workers before the listeners;
+//! stopping goes the other way round, so that nothing comes in that nobody will
+//! take on. The supervisor is one loop over one closed set of events. It must
+//! never block on a message.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use lazaret_delivery::{Delivery, TransportConfig};
+use lazaret_envelope::Timestamp;
+use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Reserve};
+use lazaret_route::RouteTable;
+use lazaret_spool::{Owner, Spool, SpoolError};
+use lazaret_worker::{Backlog, Pool};
+use signal_hook::consts::{SIGINT, SIGTERM};
+use tracing::{error, info, warn};
+
+use crate::config::Config;
+use crate::control::{self, Answer, Asked, Request};
+use crate::dispatch::Dispatch;
+use crate::exit::{self, Failure};
+use crate::status::Status;
+use crate::waiting::Waiting;
+use crate::watcher::Watcher;
+
+/// Everything that the supervisor hears of.
+enum Event {
+    /// SIGTERM or SIGINT.
+    Stop(i32),
+    /// The spool can keep its promises no longer.
+    Broken(String),
+    /// An operator's command.
+    Asked(Asked),
+}
+
+/// How often the traces of finished messages are made durable: the window in
+/// which a power cut can bring a delivered message back. `queue-layout.md`
+/// promises 100 ms.
+const FLUSH_EVERY: Duration = Duration::from_millis(50);
+
+/// How often a draining daemon looks whether it is done.
+const DRAIN_EVERY: Duration = Duration::from_millis(50);
+
+/// How long sessions may take to finish a message when the daemon stops.
+const SESSION_GRACE: Duration = Duration::from_secs(2);
+
+/// How long deliveries may take to finish when the daemon stops.
+const DELIVERY_GRACE: Duration = Duration::from_secs(3);
+
+/// Verdicts on their way to delivery.
+const ROUTED_MAX: usize = 64;
+
+/// `lazaret run`
+pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
+    for warning in config.warnings() {
+        warn!("configuration: {warning}");
+    }
+    let owner = Owner::take(Spool::create(&config.spool)?)?;
+    let deferred_before = owner.spool().count()?.deferred;
+    owner.recover()?;
+    let mut daemon = Daemon::start(config, owner)?;
+    let ended = if drain { daemon.drain()? } else { daemon.serve()? };
+    let owner = daemon.owner.clone();
+    daemon.stop();
+    match ended {
+        Ended::Broken(error) => Err(Failure::new(exit::BROKEN, format!("stopped: {error}"))),
+        Ended::Asked | Ended::Drained => {
+            owner.stop_cleanly()?;
+            info!("stopped cleanly");
+            let counts = owner.spool().count()?;
+            let left = drain && (counts.waiting > 0 || counts.deferred > deferred_before);
+            Ok(if left { ExitCode::from(exit::LEFT_OVER) } else { ExitCode::SUCCESS })
+        }
+    }
+}
+
+/// Why the supervisor's loop ended.
+enum Ended {
+    Asked,
+    Drained,
+    Broken(String),
+}
+
+/// The parts that run.
+struct Daemon {
+    config: Config,
+    owner: Owner,
+    since: Timestamp,
+    backlog: Arc<Backlog>,
+    pool: Pool,
+    delivery: Arc<Delivery>,
+    dispatched: Arc<AtomicU64>,
+    gate: Arc<IntakeGate>,
+    listeners: Vec<ListenerHandle>,
+    stop: Arc<AtomicBool>,
+    threads: Vec<JoinHandle<()>>,
+    events: Receiver<Event>,
+    sender: Sender<Event>,
+}
+
+impl Daemon {
+    /// Starts what works on the queue; nothing comes in yet.
+    fn start(config: Config, owner: Owner) -> Result<Self, Failure> {
+        let (sender, events) = unbounded();
+        let broken = |sender: &Sender<Event>| {
+            let sender = sender.clone();
+            move |error: SpoolError| drop(sender.send(Event::Broken(error.to_string())))
+        };
+        watch_signals(sender.clone())?;
+        let delivery = Delivery::start(&config.delivery(), broken(&sender));
+        let delivery = Arc::new(delivery.map_err(|error| Failure::new(exit::CONFIG, error))?);
+        let table = RouteTable::compile(&config.routes).map_err(|error| Failure::new(exit::CONFIG, error))?;
+        let dispatch = Dispatch::new(&table, Arc::clone(&delivery));
+        let dispatched = Arc::clone(&dispatch.dispatched);
+        let (routed, receiver) = bounded(ROUTED_MAX);
+        let backlog = Arc::new(Backlog::new(owner.clone()));
+        let threads = vec![dispatch.start(receiver)?];
+        let pool = Pool::start(
+            config.workers.clone(),
+            config.routes.clone(),
+            Arc::clone(&backlog),
+            owner.clone(),
+            routed,
+            broken(&sender),
+        );
+        let pool = pool.map_err(|error| Failure::new(exit::OS, error))?;
+        let report = sender.clone();
+        let gate = Arc::new(IntakeGate::new(Reserve::default(), move |error| {
+            drop(report.send(Event::Broken(error.to_string())))
+        }));
+        let mut daemon = Self {
+            since: owner.spool().now(),
+            config,
+            owner,
+            backlog,
+            pool,
+            delivery,
+            dispatched,
+            gate,
+            listeners: Vec::new(),
+            stop: Arc::default(),
+            threads,
+            events,
+            sender,
+        };
+        daemon.keep_flushing()?;
+        Ok(daemon)
+    }
+
+    /// Makes the traces of finished messages durable, again and again.
+    fn keep_flushing(&mut self) -> Result<(), Failure> {
+        let (owner, stop, sender) = (self.owner.clone(), Arc::clone(&self.stop), self.sender.clone());
+        let flush = move || {
+            while !stop.load(Ordering::Relaxed) {
+                if let Err(error) = owner.flush() {
+                    return drop(sender.send(Event::Broken(error.to_string())));
+                }
+                thread::sleep(FLUSH_EVERY);
+            }
+        };
+        self.threads.push(thread::Builder::new().name("flush".into()).spawn(flush)?);
+        Ok(())
+    }
+
+    /// Takes mail in and works until asked to stop.
+    fn serve(&mut self) -> Result<Ended, Failure> {
+        self.watch_directories()?;
+        let sender = self.sender.clone();
+        control::listen(self.owner.spool(), move |asked| drop(sender.send(Event::Asked(asked))))?;
+        for config in &self.config.listen {
+            let listener = Listener::bind(
+                config,
+                self.owner.spool().clone(),
+                self.config.hostname.clone(),
+                self.config.workers.max_size.0,
+                Arc::clone(&self.gate),
+            );
+            let bound = listener.and_then(Listener::start);
+            let failed =
+                |error| Failure::new(exit::OS, format!("failed to listen on {}: {error}", config.address));
+            self.listeners.push(bound.map_err(failed)?);
+        }
+        exit::print(self.banner())?;
+        loop {
+            match self.events.recv() {
+                Ok(event) => {
+                    if let Some(ended) = self.handle(event) {
+                        return Ok(ended);
+                    }
+                }
+                Err(_) => return Ok(Ended::Asked),
+            }
+        }
+    }
+
+    /// Works off what is there.
+    fn drain(&mut self) -> Result<Ended, Failure> {
+        let mut waiting = Waiting::new(self.owner.clone());
+        waiting.wake_due()?;
+        let mut drop_watcher = self.drop_watcher();
+        while drop_watcher.sweep(&|| true)?.more {}
+        loop {
+            match self.events.recv_timeout(DRAIN_EVERY) {
+                Ok(event) => {
+                    if let Some(ended) = self.handle(event) {
+                        return Ok(ended);
+                    }
+                }
+                Err(_) if self.is_drained()? => return Ok(Ended::Drained),
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Nothing waits for a worker, then nothing is between worker and transport,
+    /// then nothing is in delivery: in this order, since mail goes that way.
+    fn is_drained(&self) -> Result<bool, Failure> {
+        if !self.backlog.is_drained()? {
+            return Ok(false);
+        }
+        let judged: u64 = self.pool.status().iter().map(|worker| worker.judged).sum();
+        let all_dispatched = self.dispatched.load(Ordering::Acquire) == judged;
+        Ok(all_dispatched && self.delivery.in_flight() == 0)
+    }
+
+    fn drop_watcher(&self) -> DropWatcher {
+        DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate))
+    }
+
+    fn watch_directories(&mut self) -> Result<(), Failure> {
+        let (waiting, notices) = unbounded();
+        let (dropped, knocks) = bounded(1);
+        let sender = self.sender.clone();
+        let waiting_thread =
+            Waiting::new(self.owner.clone()).start(notices, Arc::clone(&self.stop), move |error| {
+                drop(sender.send(Event::Broken(error.to_string())));
+            });
+        self.threads.push(waiting_thread?);
+        let watcher = Watcher { backlog: Arc::clone(&self.backlog), waiting, dropped };
+        self.threads.push(watcher.start(self.owner.spool(), Arc::clone(&self.stop))?);
+        let (mut drop_watcher, stop, sender) =
+            (self.drop_watcher(), Arc::clone(&self.stop), self.sender.clone());
+        let sweep = move || {
+            let go_on = || !stop.load(Ordering::Relaxed);
+            while go_on() {
+                match drop_watcher.sweep(&go_on) {
+                    Err(error) => return drop(sender.send(Event::Broken(error.to_string()))),
+                    Ok(sweep) if sweep.more => {}
+                    // The watcher's end is the end of its notices.
+                    Ok(_) if knocks.recv().is_err() => return,
+                    Ok(_) => {}
+                }
+            }
+        };
+        self.threads.push(thread::Builder::new().name("drop".into()).spawn(sweep)?);
+        Ok(())
+    }
+
+    /// Acts on an event; says if it was the last.
+    fn handle(&self, event: Event) -> Option<Ended> {
+        match event {
+            Event::Stop(signal) => {
+                info!(signal, "asked to stop");
+                Some(Ended::Asked)
+            }
+            Event::Broken(error) => {
+                error!(%error, "the spool can't be trusted any more; stopping");
+                Some(Ended::Broken(error))
+            }
+            Event::Asked((request, answer)) => {
+                let done = match &request {
+                    Request::Status => Answer::Status(Box::new(self.status())),
+                    Request::Release(_) | Request::Delete(_) => control::change(&self.owner, &request),
+                };
+                // Fails only when the command has given up waiting.
+                let _ = answer.send(done);
+                None
+            }
+        }
+    }
+
+    fn status(&self) -> Status {
+        Status {
+            pid: std::process::id(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+            since: self.since.strftime("%FT%TZ").to_string(),
+            oldest_incoming: self.backlog.oldest().map(|time| time.strftime("%FT%TZ").to_string()),
+            sessions: self.gate.counters().sessions,
+            workers: self.pool.status().into_iter().map(Into::into).collect(),
+            transports: self.delivery.status().into_iter().map(Into::into).collect(),
+        }
+    }
+
+    /// What a newcomer wants to know, and scripts wait for.
+    fn banner(&self) -> String {
+        let mut text =
+            format!("lazaret {}\nspool {}\n", env!("CARGO_PKG_VERSION"), self.config.spool.display());
+        for (listener, config) in self.listeners.iter().zip(&self.config.listen) {
+            let _ = writeln!(text, "listening for {} on {}", config.protocol, listener.local_address());
+        }
+        for (name, transport) in &self.config.transports {
+            let target = match transport {
+                TransportConfig::Maildir(maildir) => format!("Maildirs {}", maildir.path),
+                TransportConfig::Smtp(smtp) => format!("SMTP to {}", smtp.next_hops.join(", ")),
+            };
+            let _ = writeln!(text, "delivering by {name}: {target}");
+        }
+        let config =
+            self.config.file.as_ref().map_or(String::new(), |file| format!("--config {} ", file.display()));
+        let program = std::env::current_exe().map_or("lazaret".into(), |path| path.display().to_string());
+        let _ = writeln!(text, "send a first message:");
+        let _ = writeln!(
+            text,
+            "    printf 'Subject: hello\\n\\nHello.\\n' | {program} submit {config}-f me@example.org you@example.org"
+        );
+        text + "ready\n"
+    }
+
+    /// Stops everything, intake first. What is not finished goes back unmarked.
+    fn stop(self) {
+        let started = Instant::now();
+        self.stop.store(true, Ordering::Relaxed);
+        self.listeners.iter().for_each(ListenerHandle::close);
+        for listener in self.listeners {
+            listener.stop(SESSION_GRACE.saturating_sub(started.elapsed()));
+        }
+        self.pool.stop();
+        self.delivery.stop(DELIVERY_GRACE);
+        for thread in self.threads {
+            if thread.join().is_err() {
+                error!("a thread had ended by a panic");
+            }
+        }
+        info!(seconds = started.elapsed().as_secs_f32(), "everything has stopped");
+    }
+}
+
+/// Tells the supervisor of signals that ask to stop.
+fn watch_signals(sender: Sender<Event>) -> Result<(), Failure> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    thread::Builder::new().name("signals".into()).spawn(move || {
+        for signal in signals.forever() {
+            if sender.send(Event::Stop(signal)).is_err() {
+                return;
+            }
+        }
+    })?;
+    Ok(())
+}

@@ -1,0 +1,162 @@
+//! `lazaret status`: what the spool holds and what the daemon does.
+//!
+//! The daemon tells what is in its memory, the counts are taken from the disk,
+//! so that there is something to see without a daemon too.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use lazaret_spool::{Counts, Spool};
+use lazaret_worker::WorkerStatus;
+use serde::{Deserialize, Serialize};
+
+use crate::config::Config;
+use crate::control::{self, Answer, Request};
+use crate::exit::{self, Failure};
+
+/// What a daemon tells of itself.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Status {
+    /// Its process id.
+    pub pid: u32,
+    /// Its version.
+    pub version: String,
+    /// Since when it runs.
+    pub since: String,
+    /// When the oldest message in `incoming/` arrived.
+    pub oldest_incoming: Option<String>,
+    /// Sessions that are open.
+    pub sessions: u64,
+    /// Its workers.
+    pub workers: Vec<Worker>,
+    /// Its transports.
+    pub transports: Vec<Transport>,
+}
+
+/// A worker, as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Worker {
+    worker: u16,
+    cell_pid: u32,
+    judged: u64,
+    faults: u64,
+    cells_started: u64,
+    message: Option<String>,
+}
+
+impl From<WorkerStatus> for Worker {
+    fn from(status: WorkerStatus) -> Self {
+        Self {
+            worker: status.worker,
+            cell_pid: status.cell,
+            judged: status.judged,
+            faults: status.faults,
+            cells_started: status.cells_started,
+            message: status.message.map(|id| id.to_string()),
+        }
+    }
+}
+
+/// A transport, as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Transport {
+    name: String,
+    queued: u64,
+    active: u64,
+    delivered: u64,
+    failed: u64,
+    trouble: Option<String>,
+}
+
+impl From<lazaret_delivery::Status> for Transport {
+    fn from(status: lazaret_delivery::Status) -> Self {
+        Self {
+            name: status.transport.to_string(),
+            queued: status.queued as u64,
+            active: status.active as u64,
+            delivered: status.delivered,
+            failed: status.failed,
+            trouble: status.trouble.map(|trouble| format!("{} {}", trouble.time, trouble.what)),
+        }
+    }
+}
+
+/// What is shown as JSON.
+#[derive(Debug, Serialize)]
+struct Shown<'a> {
+    spool: String,
+    drop: u64,
+    incoming: u64,
+    claimed: u64,
+    outbound: u64,
+    waiting: u64,
+    deferred: u64,
+    daemon: Option<&'a Status>,
+}
+
+/// `lazaret status`
+pub fn print(config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    let spool = Spool::open(&config.spool)?;
+    let status = match control::ask(&spool, &Request::Status)? {
+        Some(Answer::Status(status)) => Some(status),
+        Some(Answer::Failed(_, text)) => return Err(Failure::new(exit::TEMPORARY, text)),
+        Some(Answer::Done) | None => None,
+    };
+    let counts = spool.count()?;
+    let text = if json {
+        as_json(&spool, counts, status.as_deref())
+    } else {
+        as_text(&spool, counts, status.as_deref())
+    };
+    exit::print(text)?;
+    Ok(ExitCode::SUCCESS)
+}
+
+fn as_json(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
+    let Counts { drop, incoming, claimed, outbound, waiting, deferred } = counts;
+    let spool = spool.root().display().to_string();
+    let shown = Shown { spool, drop, incoming, claimed, outbound, waiting, deferred, daemon };
+    serde_json::to_string_pretty(&shown).expect("numbers and strings are JSON") + "\n"
+}
+
+fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
+    let mut text = format!("spool {}\n", spool.root().display());
+    let oldest = daemon.and_then(|status| status.oldest_incoming.as_deref());
+    let rows = [
+        ("drop", counts.drop, "put there by others, not taken in yet".to_owned()),
+        (
+            "incoming",
+            counts.incoming,
+            oldest.map_or("accepted".into(), |time| format!("accepted, oldest {time}")),
+        ),
+        ("claimed", counts.claimed, "in the hands of a worker".into()),
+        ("outbound", counts.outbound, "in delivery".into()),
+        ("waiting", counts.waiting, "for their next hop".into()),
+        ("deferred", counts.deferred, "for you to look at: lazaret deferred list".into()),
+    ];
+    for (name, count, what) in rows {
+        let _ = writeln!(text, "  {name:<9}{count:>9}  {what}");
+    }
+    let Some(status) = daemon else {
+        return text + "no daemon runs on this spool\n";
+    };
+    let _ = writeln!(text, "daemon pid {}, version {}, since {}", status.pid, status.version, status.since);
+    let _ = writeln!(text, "  sessions {:>9}", status.sessions);
+    for worker in &status.workers {
+        let message = worker.message.as_deref().unwrap_or("-");
+        let _ = writeln!(
+            text,
+            "  worker {:<3} cell {:<8} judged {:>9}  faults {:>6}  cells {:>6}  message {message}",
+            worker.worker, worker.cell_pid, worker.judged, worker.faults, worker.cells_started
+        );
+    }
+    for transport in &status.transports {
+        let _ = write!(
+            text,
+            "  transport {:<12} queued {:>6}  active {:>4}  delivered {:>9}  failed {:>6}",
+            transport.name, transport.queued, transport.active, transport.delivered, transport.failed
+        );
+        let _ = writeln!(text, "  {}", transport.trouble.as_deref().unwrap_or(""));
+    }
+    text
+}

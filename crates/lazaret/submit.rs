@@ -1,0 +1,57 @@
+//! `lazaret submit`, also under the name `sendmail`.
+//!
+//! Needs no daemon: it puts the message into the spool by the daemon's own
+//! steps. Any problem of our own ends with 75, because anything else makes an
+//! MTA bounce the message; it must never end with 0 before the message is safe.
+
+use std::ffi::OsString;
+use std::io::{self, Write};
+use std::process::ExitCode;
+
+use lazaret_intake::{SendmailArgs, submit};
+use lazaret_spool::Spool;
+
+use crate::config::Config;
+use crate::exit;
+
+/// What is said when all went well.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Voice {
+    /// A reply as SMTP gives it, which Postfix's pipe(8) puts into its log.
+    Reply,
+    /// Nothing, as sendmail; cron mails whatever is said.
+    Silent,
+}
+
+/// Parses the arguments and takes the message from standard input.
+pub fn main(arguments: &[OsString], voice: Voice) -> ExitCode {
+    match run(arguments, voice) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err((status, text)) => {
+            let _ = writeln!(io::stderr(), "lazaret submit: {text}");
+            ExitCode::from(status)
+        }
+    }
+}
+
+fn run(arguments: &[OsString], voice: Voice) -> Result<(), (u8, String)> {
+    let arguments = SendmailArgs::parse(arguments.iter().cloned())
+        .map_err(|error| (error.exit_code(), error.to_string()))?;
+    let ours = |error: &dyn std::fmt::Display| (exit::TEMPORARY, error.to_string());
+    let named = arguments.config.clone().or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
+    let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
+    let spool = Spool::open(&config.spool).map_err(|error| ours(&error))?;
+    let speak = voice == Voice::Reply || arguments.verbose;
+    let submission = arguments.into_submission(config.hostname, config.workers.max_size.0);
+    let queued = submit(&spool, &submission, io::stdin().lock())
+        .map_err(|error| (error.exit_code(), error.to_string()))?;
+    if speak {
+        let reply = match queued.id {
+            Some(id) => format!("2.0.0 queued as {id}\n"),
+            None => "2.0.0 put into drop/\n".to_owned(),
+        };
+        // The message is safe; that nobody listens changes nothing.
+        let _ = io::stdout().write_all(reply.as_bytes());
+    }
+    Ok(())
+}
