@@ -23,6 +23,8 @@ mod smtp;
 mod sockets;
 mod task;
 #[cfg(test)]
+mod test_server;
+#[cfg(test)]
 mod test_spool;
 #[cfg(test)]
 mod tests;

@@ -41,10 +41,10 @@ impl TestSpool {
         self.claimed()
     }
 
-    /// Routes the one message in `incoming/`.
+    /// Routes a message in `incoming/`, the newest.
     pub(crate) fn claimed(&self) -> Outbound {
-        let names = self.names(Dir::Incoming);
-        let claim = self.owner.claim(WORKER, &names).unwrap().pop().unwrap();
+        let newest = self.names(Dir::Incoming).into_iter().max();
+        let claim = self.owner.claim(WORKER, newest.as_slice()).unwrap().pop().unwrap();
         claim.routed().unwrap().unwrap()
     }
 

@@ -1,1 +1,329 @@
+//! Messages on their way from `outbound/` to wherever they belong.
 
+use std::collections::BTreeMap;
+use std::fs;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crossbeam_channel::{Receiver, unbounded};
+use lazaret_envelope::Timestamp;
+use lazaret_spool::{Dir, Outbound, Severity};
+
+use crate::test_server::{Act, Rule, Server};
+use crate::test_spool::TestSpool;
+use crate::*;
+
+const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
+
+/// Long enough for whatever must happen on a busy machine.
+const SOON: Duration = Duration::from_secs(20);
+
+/// Transports `mail` (Maildir) and `next` (SMTP to the server of the rules).
+struct Rig {
+    spool: TestSpool,
+    server: Server,
+    delivery: Delivery,
+    broken: Receiver<Severity>,
+}
+
+fn config(spool: &TestSpool, server: &Server, connections: usize, queue: usize) -> Config {
+    let path = spool.folder().join("mail/{address}").to_str().unwrap().to_owned();
+    let timeouts = Timeouts { idle: Duration::from_millis(50), ..Timeouts::default() };
+    let next_hops = vec![server.address.clone()];
+    let transports = BTreeMap::from([
+        ("mail".to_owned(), TransportConfig::Maildir(MaildirConfig { path, workers: 2, queue: 100 })),
+        ("next".to_owned(), TransportConfig::Smtp(SmtpConfig { next_hops, connections, queue, timeouts })),
+    ]);
+    Config { hostname: "hub.example".into(), transports, retry: RetryConfig::default() }
+}
+
+impl Rig {
+    fn new(rules: &[Rule]) -> Self {
+        Self::sized(rules, 2, 100)
+    }
+
+    fn sized(rules: &[Rule], connections: usize, queue: usize) -> Self {
+        let (spool, server) = (TestSpool::new(), Server::start(rules));
+        let (tell, broken) = unbounded();
+        let config = config(&spool, &server, connections, queue);
+        let delivery = Delivery::start(&config, move |error| tell.send(error.severity()).unwrap()).unwrap();
+        Self { spool, server, delivery, broken }
+    }
+
+    fn submit(&self, outbound: Outbound, transports: &[&str]) {
+        let transports = transports.iter().map(|name| self.delivery.transport(name).unwrap()).collect();
+        self.delivery.submit(Job { outbound, transports });
+    }
+
+    /// Hands over a new message and waits until it is moved on.
+    fn run(&self, recipients: &[&str], transports: &[&str]) {
+        self.submit(self.spool.routed("<s@x>", recipients, CONTENT), transports);
+        self.settle();
+    }
+
+    fn settle(&self) {
+        until(|| self.delivery.in_flight() == 0);
+    }
+
+    fn mailboxes(&self) -> Vec<String> {
+        let folder = self.spool.folder().join("mail");
+        let mut names: Vec<String> = fs::read_dir(folder)
+            .into_iter()
+            .flatten()
+            .map(|entry| entry.unwrap().path())
+            .filter(|path| fs::read_dir(path.join("new")).is_ok_and(|mut files| files.next().is_some()))
+            .map(|path| path.file_name().unwrap().to_str().unwrap().to_owned())
+            .collect();
+        names.sort();
+        names
+    }
+
+    fn status(&self, transport: &str) -> Status {
+        self.delivery.status().into_iter().find(|status| status.transport.as_str() == transport).unwrap()
+    }
+}
+
+fn until(condition: impl Fn() -> bool) {
+    let start = Instant::now();
+    while !condition() {
+        assert!(start.elapsed() < SOON, "waited in vain");
+        thread::sleep(Duration::from_millis(2));
+    }
+}
+
+#[test]
+fn what_everybody_has_is_gone_and_leaves_no_journal() {
+    let rig = Rig::new(&[]);
+    rig.run(&["a@b", "c@d"], &["next", "next"]);
+    assert_eq!((rig.spool.counts(), rig.spool.journals().as_str()), ([0; 4], ""));
+    rig.run(&["a@b", "c@d", "e@f"], &["mail", "next", "mail"]);
+    rig.spool.owner.flush().unwrap();
+    assert_eq!((rig.spool.counts(), rig.spool.journals().as_str()), ([0; 4], ""));
+    assert_eq!((rig.mailboxes(), rig.server.count("message")), (vec!["a@b".to_owned(), "e@f".into()], 2));
+    let Status { delivered, failed, queued, active, .. } = rig.status("mail");
+    assert_eq!((delivered, failed, queued), (2, 0, 0));
+    until(|| rig.status("mail").active == 0);
+    assert!(active <= 1 && rig.status("next").delivered == 3);
+}
+
+#[test]
+fn who_failed_for_now_is_tried_again_and_nobody_else() {
+    let rig = Rig::new(&[("RCPT TO:<c", Act::Say("450 busy\r\n"))]);
+    rig.run(&["a@b", "c@d", "e@f"], &["next", "next", "mail"]);
+    assert_eq!(rig.spool.counts(), [0, 0, 1, 0]);
+    let journal = rig.spool.journals();
+    for line in [
+        "<a@b> next <a@b> 127.0.0.1:",
+        ": 250 queued\n",
+        "<c@d> next <c@d> 127.0.0.1:",
+        ": 450 busy\n",
+        "<e@f> mail <e@f> /",
+    ] {
+        assert!(journal.contains(line), "{line} in {journal}");
+    }
+    let name = rig.spool.names(Dir::Waiting)[0];
+    let pause = name.due.unwrap().duration_since(Timestamp::now());
+    assert!(name.attempts == 1 && (40..=60).contains(&pause.as_secs()), "{pause:?}");
+
+    rig.submit(rig.spool.woken(), &["next", "next", "mail"]);
+    rig.settle();
+    assert_eq!((rig.server.count("RCPT TO:<a"), rig.server.count("RCPT TO:<c")), (1, 2));
+    assert_eq!(rig.spool.names(Dir::Waiting)[0].attempts, 2);
+    assert_eq!(rig.mailboxes(), ["e@f"]);
+    assert!(rig.status("next").trouble.unwrap().what.as_str().ends_with(": 450 busy"));
+}
+
+#[test]
+fn who_is_refused_for_good_goes_to_quarantine_with_the_replies() {
+    let rig = Rig::new(&[("RCPT TO:<c", Act::Say("550 5.1.1 who?\r\n"))]);
+    rig.run(&["a@b", "c@d"], &["next", "next"]);
+    assert_eq!(rig.spool.counts(), [0, 0, 0, 1]);
+    let report = rig.spool.report();
+    for part in
+        ["cause undeliverable\n", "detail 127.0.0.1:", " <c@d> via next: 127.0.0.1:", "550 5.1.1 who?\n"]
+    {
+        assert!(report.contains(part), "{part} in {report}");
+    }
+    assert!(rig.spool.journals().contains("delivered ") && rig.spool.journals().contains("failed "));
+}
+
+#[test]
+fn a_refusal_for_good_waits_for_those_who_may_get_it_later() {
+    let rig =
+        Rig::new(&[("RCPT TO:<c", Act::Say("550 5.1.1 who?\r\n")), ("RCPT TO:<e", Act::Say("450 busy\r\n"))]);
+    rig.run(&["a@b", "c@d", "e@f"], &["next"; 3]);
+    assert_eq!(rig.spool.counts(), [0, 0, 1, 0]);
+    // Routed elsewhere meanwhile, the third gets it.
+    rig.submit(rig.spool.woken(), &["next", "next", "mail"]);
+    rig.settle();
+    assert_eq!((rig.spool.counts(), rig.mailboxes()), ([0, 0, 0, 1], vec!["e@f".to_owned()]));
+    assert!(rig.spool.report().contains("450 busy\n"), "earlier tries are told too");
+}
+
+#[test]
+fn a_next_hop_that_hangs_holds_up_nobody_else() {
+    let rig = Rig::new(&[("greeting", Act::Silence)]);
+    for number in 0..5 {
+        let to = format!("u{number}@b");
+        rig.submit(rig.spool.routed("<>", &[&to, "x@y"], CONTENT), &["mail", "next"]);
+    }
+    until(|| rig.mailboxes().len() == 5);
+    until(|| (rig.status("next").active, rig.status("next").queued) == (2, 3));
+    assert_eq!(rig.delivery.in_flight(), 5);
+
+    let start = Instant::now();
+    rig.delivery.stop(Duration::from_millis(20));
+    assert!(start.elapsed() < Duration::from_secs(5), "the sockets were shut down");
+    assert_eq!((rig.spool.counts(), rig.delivery.in_flight()), ([5, 0, 0, 0], 0));
+    assert!(rig.spool.names(Dir::Incoming).iter().all(|name| name.attempts == 0), "nobody is blamed");
+    let journal = rig.spool.journals();
+    assert_eq!((journal.matches("delivered ").count(), journal.matches("failed ").count()), (5, 0));
+    rig.submit(rig.spool.claimed(), &["mail", "next"]);
+    assert_eq!((rig.spool.counts()[0], rig.delivery.in_flight()), (5, 0), "comes back after the stop");
+}
+
+#[test]
+fn a_transaction_under_way_may_finish_at_a_stop() {
+    let rig = Rig::new(&[]);
+    for number in 0..20 {
+        let to = format!("u{number}@b");
+        rig.submit(rig.spool.routed("<>", &[&to], CONTENT), &["next"]);
+    }
+    rig.delivery.stop(SOON);
+    let [incoming, outbound, waiting, deferred] = rig.spool.counts();
+    assert_eq!((outbound, waiting, deferred), (0, 0, 0));
+    until(|| rig.server.count("message") == 20 - incoming);
+}
+
+#[test]
+fn a_queue_that_stands_still_overflows_to_the_disk() {
+    let rig = Rig::sized(&[("greeting", Act::Silence)], 1, 1);
+    let start = Instant::now();
+    for _ in 0..4 {
+        rig.submit(rig.spool.routed("<>", &["a@b"], CONTENT), &["next"]);
+    }
+    assert!(start.elapsed() < pool::OVERFLOW_AFTER * 2, "only the first waits");
+    assert_eq!(rig.spool.counts(), [0, 2, 2, 0]);
+    let pause = rig.spool.names(Dir::Waiting)[0].due.unwrap().duration_since(Timestamp::now());
+    assert!((20..=30).contains(&pause.as_secs()), "{pause:?}");
+    drop(rig.delivery);
+    assert_eq!(rig.spool.counts(), [2, 0, 2, 0]);
+}
+
+#[test]
+fn many_recipients_go_out_in_several_transactions_that_are_noted_one_by_one() {
+    let rig = Rig::new(&[("RCPT TO:<u1000@", Act::Say("450 busy\r\n"))]);
+    let recipients: Vec<String> = (0..1500).map(|number| format!("u{number}@b")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    rig.run(&recipients, &vec!["next"; 1500]);
+    assert_eq!((rig.server.count("message"), rig.spool.counts()), (2, [0, 0, 1, 0]));
+    let journal = rig.spool.journals();
+    assert_eq!((journal.matches("delivered ").count(), journal.matches("failed ").count()), (1499, 1));
+}
+
+#[test]
+fn when_the_next_hop_is_gone_the_rest_is_not_tried() {
+    let rig = Rig::new(&[(".", Act::Close)]);
+    let recipients: Vec<String> = (0..1500).map(|number| format!("u{number}@b")).collect();
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    rig.run(&recipients, &vec!["next"; 1500]);
+    assert_eq!((rig.server.count("connected"), rig.spool.counts()), (1, [0, 0, 1, 0]));
+    let journal = rig.spool.journals();
+    assert_eq!(journal.matches("failed ").count(), 1001);
+    assert!(
+        journal.contains("<u1000@b>") && journal.contains("(and 499 more recipients)"),
+        "one line for the rest"
+    );
+    assert_eq!(rig.status("next").failed, 1500);
+}
+
+#[test]
+fn a_recipient_who_is_named_twice_gets_it_once() {
+    let rig = Rig::new(&[]);
+    rig.run(&["a@b", "a@b", "c@d"], &["next"; 3]);
+    assert_eq!((rig.server.count("RCPT"), rig.spool.counts()), (2, [0; 4]));
+}
+
+#[test]
+fn damaged_bytes_go_to_quarantine() {
+    for transport in ["mail", "next"] {
+        let rig = Rig::new(&[]);
+        let outbound = rig.spool.routed("<>", &["a@b"], CONTENT);
+        rig.spool.damage(&outbound);
+        rig.submit(outbound, &[transport]);
+        rig.settle();
+        assert_eq!((rig.spool.counts(), rig.mailboxes().len()), ([0, 0, 0, 1], 0));
+        let report = rig.spool.report();
+        assert!(report.contains("cause damaged\nblame disk\ndetail the bytes are not those"), "{report}");
+        assert_eq!(rig.server.count("message"), 0);
+    }
+}
+
+#[test]
+fn what_can_not_be_read_goes_to_quarantine_and_what_is_gone_is_forgotten() {
+    let rig = Rig::new(&[]);
+    let path =
+        |outbound: &Outbound| rig.spool.owner.spool().path(Dir::Outbound).join(outbound.name().to_string());
+    let outbound = rig.spool.routed("<>", &["a@b"], CONTENT);
+    fs::write(path(&outbound), "nonsense\n").unwrap();
+    rig.submit(outbound, &["mail"]);
+    rig.settle();
+    assert!(rig.spool.report().contains("cause envelope\n"));
+    let outbound = rig.spool.routed("<>", &["a@b"], CONTENT);
+    fs::remove_file(path(&outbound)).unwrap();
+    rig.submit(outbound, &["mail"]);
+    rig.settle();
+    assert_eq!(rig.spool.counts(), [0, 0, 0, 1]);
+}
+
+#[test]
+fn jobs_of_another_configuration_are_routed_again() {
+    let rig = Rig::new(&[]);
+    let mut small = config(&rig.spool, &rig.server, 1, 1);
+    small.transports.remove("next");
+    let other = Delivery::start(&small, |_| {}).unwrap();
+    let transports = vec![rig.delivery.transport("next").unwrap()];
+    other.submit(Job { outbound: rig.spool.routed("<>", &["a@b"], CONTENT), transports });
+    assert_eq!((rig.spool.counts(), other.in_flight()), ([0, 0, 1, 0], 0));
+    assert_eq!(other.transport("next"), None);
+    // For another number of recipients than there are.
+    rig.run(&["a@b"], &["mail", "mail"]);
+    assert!(rig.spool.report().contains("detail 2 recipients were routed, but the envelope has 1\n"));
+}
+
+#[test]
+fn a_broken_spool_is_told_once_and_not_touched_again() {
+    let rig = Rig::new(&[]);
+    let outbound = rig.spool.routed("<>", &["a@b"], CONTENT);
+    let journal = lazaret_spool::layout::journal_name(outbound.name().id);
+    fs::create_dir(rig.spool.owner.spool().path(Dir::Journal).join(journal)).unwrap();
+    rig.submit(outbound, &["mail"]);
+    assert_eq!(rig.broken.recv_timeout(SOON), Ok(Severity::Broken));
+    rig.run(&["a@b"], &["mail"]);
+    rig.delivery.stop(SOON);
+    assert_eq!((rig.spool.counts(), rig.mailboxes().len()), ([0, 2, 0, 0], 0));
+    assert!(rig.broken.try_recv().is_err());
+}
+
+#[test]
+fn jobs_may_come_from_everywhere_at_once() {
+    let rig = Rig::sized(&[], 4, 2);
+    let jobs: Vec<Outbound> =
+        (0..80).map(|number| rig.spool.routed("<>", &[&format!("u{number}@b"), "x@y"], CONTENT)).collect();
+    let jobs = std::sync::Mutex::new(jobs);
+    let submitted = AtomicUsize::new(0);
+    thread::scope(|scope| {
+        for _ in 0..4 {
+            scope.spawn(|| {
+                while let Some(outbound) = { jobs.lock().unwrap().pop() } {
+                    rig.submit(outbound, &["next", "mail"]);
+                    submitted.fetch_add(1, Ordering::Relaxed);
+                }
+            });
+        }
+    });
+    rig.settle();
+    assert_eq!((submitted.into_inner(), rig.spool.counts()), (80, [0; 4]));
+    assert_eq!(rig.server.count("message"), 80);
+}

@@ -1,1 +1,196 @@
+//! Conversations with next hops of all kinds.
 
+use super::*;
+use crate::parcel::Parcel;
+use crate::test_server::{Act, Rule, Server};
+use crate::test_spool::TestSpool;
+use std::time::Duration;
+
+const CONTENT: &str = "Subject: x\r\n\r\n.dot\r\n";
+const TRACE: &str = "Received: by x\r\n";
+
+/// Long enough for a busy machine to answer, short enough to be waited for.
+const STEP: Duration = Duration::from_millis(200);
+
+fn timeouts() -> Timeouts {
+    let long = Duration::from_secs(10);
+    Timeouts {
+        connect: long,
+        greeting: STEP,
+        command: STEP,
+        data: STEP,
+        end_of_data: STEP,
+        transaction: long,
+        idle: long,
+    }
+}
+
+fn smtp(next_hops: &[&str]) -> Smtp {
+    let next_hops = next_hops.iter().map(|&next_hop| next_hop.to_owned()).collect();
+    let config = SmtpConfig { next_hops, connections: 1, queue: 1, timeouts: timeouts() };
+    Smtp::new(&config, "reinject", "hub.example", &Arc::default())
+}
+
+/// One transaction with two recipients: what became of it, without the name of
+/// the next hop.
+fn run(smtp: &Smtp, kept: &mut Option<Session>) -> (Vec<String>, Option<String>) {
+    let spool = TestSpool::new();
+    let outbound = spool.routed("<s@x>", &["a@b", "c@d"], CONTENT);
+    let message = outbound.open().unwrap();
+    let parcel = Parcel { message: &message, trace: TRACE, may_repeat: false };
+    let handled = smtp.transaction(kept, &parcel, &[0, 1]).unwrap();
+    let short = |text: &Line| text.as_str().split_once(": ").unwrap().1.to_owned();
+    let shown = |outcome: &Outcome| match outcome {
+        Outcome::Delivered(reply) => format!("delivered {}", short(reply)),
+        Outcome::Transient(reply) => format!("transient {}", short(reply)),
+        Outcome::Permanent(reply) => format!("permanent {}", short(reply)),
+    };
+    (handled.outcomes.iter().map(shown).collect(), handled.trouble.as_ref().map(short))
+}
+
+fn meet(rules: &[Rule]) -> (Vec<String>, Option<String>, Vec<String>) {
+    let server = Server::start(rules);
+    let (outcomes, trouble) = run(&smtp(&[&server.address]), &mut None);
+    (outcomes, trouble, server.log())
+}
+
+#[test]
+fn a_message_goes_out_with_the_field_on_top() {
+    let (outcomes, trouble, log) = meet(&[]);
+    assert_eq!(outcomes, ["delivered 250 queued"; 2]);
+    assert_eq!(trouble, None);
+    let message = format!("message: {TRACE}Subject: x\r\n\r\n..dot\r\n.\r\n");
+    let commands = ["MAIL FROM:<s@x>", "RCPT TO:<a@b>", "RCPT TO:<c@d>", "DATA", message.as_str()];
+    assert_eq!(log[..2], ["connected", "EHLO hub.example"]);
+    assert_eq!(log[2..], commands);
+}
+
+#[test]
+fn each_recipient_gets_the_reply_that_decided() {
+    for (key, reply, first, second) in [
+        ("MAIL", "451 later\r\n", "transient 451 later", "transient 451 later"),
+        ("MAIL", "550 never\r\n", "permanent 550 never", "permanent 550 never"),
+        ("RCPT", "452 later\r\n", "transient 452 later", "transient 452 later"),
+        ("RCPT TO:<c", "550 5.1.1 who?\r\n", "delivered 250 queued", "permanent 550 5.1.1 who?"),
+        ("RCPT TO:<c", "450 4.2.1 busy\r\n", "delivered 250 queued", "transient 450 4.2.1 busy"),
+        ("DATA", "451 later\r\n", "transient 451 later", "transient 451 later"),
+        (".", "452 4.3.1 full\r\n", "transient 452 4.3.1 full", "transient 452 4.3.1 full"),
+        (".", "554 spam\r\n", "permanent 554 spam", "permanent 554 spam"),
+    ] {
+        let (outcomes, trouble, _) = meet(&[(key, Act::Say(reply))]);
+        assert_eq!((outcomes, trouble), (vec![first.to_owned(), second.to_owned()], None), "{key} {reply}");
+    }
+}
+
+#[test]
+fn a_next_hop_that_does_not_say_hello_is_trouble_and_not_the_mails_fault() {
+    for (key, act, expected) in [
+        ("greeting", Act::Say("421 4.3.2 full\r\n"), "refused at greeting: 421 4.3.2 full"),
+        ("greeting", Act::Say("554 no SMTP here\r\n"), "refused at greeting: 554 no SMTP here"),
+        ("greeting", Act::Silence, "accepts connections, no banner for 200ms"),
+        ("greeting", Act::Trickle, "accepts connections, no banner for 200ms"),
+        ("greeting", Act::Close, "the next hop closed the connection"),
+        ("greeting", Act::Say("SSH-2.0\r\n"), "not a reply: \"SSH-2.0\""),
+        ("EHLO", Act::Say("450 later\r\n"), "refused at hello: 450 later"),
+        ("EHLO", Act::Silence, "no reply to hello for 200ms"),
+    ] {
+        let (outcomes, trouble, _) = meet(&[(key, act)]);
+        assert_eq!((outcomes.len(), trouble.as_deref()), (0, Some(expected)));
+    }
+}
+
+#[test]
+fn whoever_falls_silent_or_goes_away_is_named_with_the_step() {
+    for (key, act, expected) in [
+        ("MAIL", Act::Silence, "no reply to MAIL for 200ms"),
+        ("MAIL", Act::Trickle, "no reply to MAIL for 200ms"),
+        ("RCPT TO:<c", Act::Silence, "no reply to RCPT for 200ms"),
+        ("DATA", Act::Silence, "no reply to DATA for 200ms"),
+        ("DATA", Act::Close, "the next hop closed the connection"),
+        (".", Act::Silence, "takes messages, no reply to the final dot for 200ms"),
+        (".", Act::Close, "the next hop closed the connection"),
+        (".", Act::Say("999 what\r\n"), "not a reply: \"999 what\""),
+    ] {
+        let (outcomes, trouble, _) = meet(&[(key, act)]);
+        assert_eq!(outcomes, [format!("transient 451 4.4.2 {expected}"), outcomes[1].clone()], "{key}");
+        assert_eq!(trouble.as_deref(), Some(expected));
+    }
+    let (outcomes, trouble, _) = meet(&[("RCPT TO:<c", Act::SayAndClose("421 4.3.2 bye\r\n"))]);
+    assert_eq!(outcomes, ["transient 421 4.3.2 bye"; 2]);
+    assert_eq!(trouble.as_deref(), Some("421 4.3.2 bye"));
+}
+
+#[test]
+fn the_whole_has_a_deadline_too() {
+    let server = Server::start(&[("DATA", Act::Silence)]);
+    let mut smtp = smtp(&[&server.address]);
+    smtp.timeouts.command = Duration::from_secs(10);
+    smtp.timeouts.transaction = STEP;
+    assert_eq!(run(&smtp, &mut None).1.as_deref(), Some("not done after 200ms"));
+}
+
+#[test]
+fn the_next_next_hop_is_tried() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let busy = Server::start(&[("greeting", Act::Say("421 busy\r\n"))]);
+    let good = Server::start(&[]);
+    let (outcomes, trouble) = run(&smtp(&[&closed, &busy.address, &good.address]), &mut None);
+    assert_eq!(
+        (outcomes.as_slice(), trouble),
+        (["delivered 250 queued".to_owned(), outcomes[1].clone()].as_slice(), None)
+    );
+    let (outcomes, trouble) = run(&smtp(&[&closed, &busy.address]), &mut None);
+    let trouble = trouble.unwrap();
+    assert!(
+        outcomes.is_empty() && trouble.contains("refused") && trouble.ends_with("greeting: 421 busy"),
+        "{trouble}"
+    );
+}
+
+#[test]
+fn a_connection_serves_one_message_after_the_other() {
+    let server = Server::start(&[("RCPT TO:<c", Act::Say("550 no\r\n"))]);
+    let (smtp, mut kept) = (smtp(&[&server.address]), None);
+    for _ in 0..3 {
+        assert_eq!(run(&smtp, &mut kept).0, ["delivered 250 queued", "permanent 550 no"]);
+    }
+    assert_eq!((server.count("connected"), server.count("EHLO"), server.count("message")), (1, 1, 3));
+    kept.unwrap().quit();
+    assert_eq!(server.log().last().unwrap(), "QUIT");
+}
+
+#[test]
+fn a_connection_that_went_away_meanwhile_is_replaced() {
+    for goodbye in [Act::SayAndClose("250 queued\r\n"), Act::SayAndClose("250 queued\r\n421 idle\r\n")] {
+        let server = Server::start(&[(".", goodbye)]);
+        let (smtp, mut kept) = (smtp(&[&server.address]), None);
+        for _ in 0..2 {
+            assert_eq!(run(&smtp, &mut kept), (vec!["delivered 250 queued".to_owned(); 2], None));
+        }
+        assert_eq!((server.count("connected"), server.count("message")), (2, 2));
+    }
+}
+
+#[test]
+fn no_final_dot_stands_behind_damaged_bytes() {
+    let server = Server::start(&[]);
+    let spool = TestSpool::new();
+    let outbound = spool.routed("<s@x>", &["a@b"], CONTENT);
+    spool.damage(&outbound);
+    let message = outbound.open().unwrap();
+    let parcel = Parcel { message: &message, trace: TRACE, may_repeat: false };
+    let mut kept = None;
+    let damaged = smtp(&[&server.address]).transaction(&mut kept, &parcel, &[0]).unwrap_err();
+    assert!(damaged.0.as_str().contains("blake3:") && kept.is_none());
+    while server.count("cut: ") == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(server.count("message: "), 0);
+}
+
+#[test]
+fn why_data_is_not_taken_is_heard() {
+    let server = Server::start(&[("DATA", Act::SayAndClose("354 go\r\n552 5.3.4 too big\r\n"))]);
+    let (outcomes, _) = run(&smtp(&[&server.address]), &mut None);
+    assert!(outcomes.iter().all(|outcome| outcome == "permanent 552 5.3.4 too big"), "{outcomes:?}");
+}
