@@ -97,6 +97,15 @@ pub enum ListenProtocol {
     Lmtp,
 }
 
+impl fmt::Display for ListenProtocol {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(match self {
+            Self::Smtp => "smtp",
+            Self::Lmtp => "lmtp",
+        })
+    }
+}
+
 impl From<ListenProtocol> for Dialect {
     fn from(protocol: ListenProtocol) -> Self {
         match protocol {

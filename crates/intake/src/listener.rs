@@ -28,7 +28,7 @@ use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
 use tracing::{info, warn};
 
-use crate::config::{ListenAddress, ListenConfig};
+use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, Reason};
 use session::{Conversation, Limits};
 use sessions::{Place, Sessions, Turned};
@@ -45,6 +45,7 @@ const UNIX_SOCKET_MODE: u32 = 0o666;
 pub struct Listener {
     socket: Arc<OwnedFd>,
     address: ListenAddress,
+    protocol: ListenProtocol,
     spool: Spool,
     gate: Arc<IntakeGate>,
     smtp: Arc<server::Config>,
@@ -83,6 +84,7 @@ impl Listener {
         Ok(Self {
             socket: Arc::new(socket),
             address,
+            protocol: config.protocol,
             spool,
             smtp: Arc::new(smtp),
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
@@ -102,11 +104,11 @@ impl Listener {
     /// # Errors
     /// There can be no thread for it.
     pub fn start(self) -> io::Result<ListenerHandle> {
-        let (socket, address) = (Arc::clone(&self.socket), self.address.clone());
+        let (socket, address, protocol) = (Arc::clone(&self.socket), self.address.clone(), self.protocol);
         let sessions = Arc::clone(&self.sessions);
-        info!(%address, protocol = ?self.smtp.dialect, "listening");
+        info!(%address, %protocol, "listening");
         let thread = thread::Builder::new().name("accept".into()).spawn(move || self.accept_all())?;
-        Ok(ListenerHandle { socket, address, sessions, thread })
+        Ok(ListenerHandle { socket, address, protocol, sessions, thread })
     }
 
     fn accept_all(&self) {
@@ -194,6 +196,7 @@ fn is_left_over(path: &Path) -> bool {
 pub struct ListenerHandle {
     socket: Arc<OwnedFd>,
     address: ListenAddress,
+    protocol: ListenProtocol,
     sessions: Arc<Sessions>,
     thread: JoinHandle<()>,
 }
@@ -203,6 +206,12 @@ impl ListenerHandle {
     #[must_use]
     pub fn local_address(&self) -> &ListenAddress {
         &self.address
+    }
+
+    /// What is spoken there.
+    #[must_use]
+    pub fn protocol(&self) -> ListenProtocol {
+        self.protocol
     }
 
     /// Takes no more connections, and ends the sessions that are not in the

@@ -47,13 +47,16 @@ pub(crate) fn names(spool: &Spool, dir: Dir) -> Vec<String> {
     names
 }
 
-/// The messages in `incoming/` without their envelopes, oldest first.
+/// The messages in `incoming/` without their envelopes, sorted by content: ids of
+/// the same millisecond come in no order.
 pub(crate) fn contents(spool: &Spool) -> Vec<Vec<u8>> {
     let read = |name: &String| {
         let file = std::fs::read(spool.path(Dir::Incoming).join(name)).unwrap();
         file[lazaret_envelope::text_length(&file).unwrap()..].to_vec()
     };
-    names(spool, Dir::Incoming).iter().map(read).collect()
+    let mut contents: Vec<_> = names(spool, Dir::Incoming).iter().map(read).collect();
+    contents.sort();
+    contents
 }
 
 /// What fails, and how.

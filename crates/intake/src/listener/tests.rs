@@ -10,7 +10,7 @@ use lazaret_envelope::{Envelope, Protocol};
 use lazaret_spool::Dir;
 
 use super::*;
-use crate::config::{LineEndPolicy, ListenProtocol};
+use crate::config::LineEndPolicy;
 use crate::gate::{Pause, Reserve};
 use crate::testing::{self, contents, names};
 
