@@ -10,10 +10,10 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
-use lazaret_envelope::{Attempt, Line};
+use lazaret_envelope::{Attempt, Line, Timestamp};
 
 use crate::task::Task;
-use crate::transport::Transport;
+use crate::transport::{Outcome, Transport};
 
 /// How long a full queue may stand still before further messages wait on disk.
 pub(crate) const OVERFLOW_AFTER: Duration = Duration::from_secs(2);
@@ -153,13 +153,20 @@ impl Pool {
         std::mem::take(&mut *locked(&self.threads))
     }
 
-    pub(crate) fn count(&self, delivered: usize, failed: usize) {
-        self.delivered.fetch_add(delivered as u64, SeqCst);
-        self.failed.fetch_add(failed as u64, SeqCst);
+    /// Counts a recipient who was tried.
+    pub(crate) fn count(&self, outcome: &Outcome, time: Timestamp) {
+        match outcome {
+            Outcome::Delivered(_) => drop(self.delivered.fetch_add(1, SeqCst)),
+            Outcome::Transient(reply) | Outcome::Permanent(reply) => {
+                self.count_failed(1, reply.clone(), time);
+            }
+        }
     }
 
-    pub(crate) fn note_trouble(&self, trouble: Attempt) {
-        *locked(&self.trouble) = Some(trouble);
+    /// Counts recipients who failed alike.
+    pub(crate) fn count_failed(&self, count: usize, trouble: Line, time: Timestamp) {
+        self.failed.fetch_add(count as u64, SeqCst);
+        *locked(&self.trouble) = Some(Attempt { time, what: trouble });
     }
 
     pub(crate) fn status(&self) -> Status {

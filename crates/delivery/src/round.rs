@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lazaret_envelope::{Attempt, Cause, Envelope, Line, Report, Timestamp};
+use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
 use lazaret_spool::{Done, Message, Severity, SpoolError, Unreadable};
 use tracing::{debug, error, warn};
 
@@ -46,7 +46,7 @@ impl Shared {
         }
     }
 
-    /// Transaction after transaction, until the transport has nothing left to do.
+    /// All that one transport has to do for a message.
     fn transactions(
         &self,
         pool: &Pool,
@@ -54,17 +54,16 @@ impl Shared {
         task: &mut Task,
         message: &Message,
     ) -> Result<Fate, SpoolError> {
-        let envelope = &message.envelope;
-        let Some(id) = task.next_transport() else { return Ok(task.fate()) };
         let journal = match task.outbound.journal() {
             Err(error) if error.severity() == Severity::NoRoom => return Ok(Fate::Wait),
             journal => journal?,
         };
-        let places = match task.begin(id, &pool.name, envelope, &journal) {
+        let places = match task.begin(&pool.name, &message.envelope, &journal) {
             Ok(places) => places,
             Err(fate) => return Ok(fate),
         };
-        let trace = trace::received(envelope, &self.hostname);
+        drop(journal);
+        let trace = trace::received(&message.envelope, &self.hostname);
         let parcel = Parcel { message, trace: &trace, may_repeat: task.outbound.may_repeat() };
         let mut left = places.as_slice();
         while !left.is_empty() {
@@ -75,15 +74,10 @@ impl Shared {
                 return Ok(Fate::Wait);
             }
             let (now, later) = left.split_at(left.len().min(pool.transport.recipients_max()));
-            left = later;
-            match pool.transport.transaction(hands, &parcel, now) {
-                Ok(handled) => {
-                    if account(pool, task, envelope, (now, later), handled) {
-                        break;
-                    }
-                }
+            left = match pool.transport.transaction(hands, &parcel, now) {
+                Ok(handled) => account(pool, task, &message.envelope, (now, later), handled),
                 Err(damaged) => return Ok(Fate::Quarantine(Cause::Damaged, damaged.0)),
-            }
+            };
         }
         Ok(task.fate())
     }
@@ -153,7 +147,7 @@ impl Shared {
 
     /// What must be durable before a message is moved.
     fn prepare(&self, task: &mut Task, fate: &Fate) -> Result<(), SpoolError> {
-        if self.is_stopping() {
+        if self.is_stopping() && *fate != Fate::Undeliverable {
             // Who failed now may have failed because of the stop.
             task.unnoted.retain(|done| matches!(done, Done::Delivered { .. }));
         }
@@ -188,42 +182,34 @@ impl Shared {
 }
 
 /// Takes in what became of a transaction with the first of two lots of
-/// recipients; whether the other lot need not be tried.
-fn account(
+/// recipients; returns those who are left to be tried.
+fn account<'a>(
     pool: &Pool,
     task: &mut Task,
     envelope: &Envelope,
-    (now, later): (&[usize], &[usize]),
+    (now, later): (&'a [usize], &'a [usize]),
     handled: Handled,
-) -> bool {
+) -> &'a [usize] {
     let time = Timestamp::now();
     let tried = handled.outcomes.len();
-    let mut failures = 0;
     for (&place, outcome) in now.iter().zip(handled.outcomes) {
+        pool.count(&outcome, time);
         let key = key(envelope, place, &pool.name);
-        match &outcome {
-            Outcome::Delivered(reply) => {
-                debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
-            }
-            Outcome::Transient(reply) | Outcome::Permanent(reply) => {
-                failures += 1;
-                pool.note_trouble(Attempt { time, what: reply.clone() });
-            }
+        if let Outcome::Delivered(reply) = &outcome {
+            debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
         }
         task.take(key, outcome, time);
     }
     let Some(trouble) = handled.trouble else {
-        pool.count(tried - failures, failures);
         pool.moves();
-        return false;
+        return later;
     };
     let count = now.len() - tried + later.len();
     if let Some(&first) = now[tried..].iter().chain(later).next() {
         task.skip(key(envelope, first, &pool.name), count, &trouble, time);
     }
-    pool.count(tried - failures, failures + count);
-    pool.note_trouble(Attempt { time, what: trouble });
-    true
+    pool.count_failed(count, trouble, time);
+    &[]
 }
 
 /// What becomes of a message that can't be opened.

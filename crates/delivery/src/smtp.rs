@@ -92,15 +92,13 @@ impl Smtp {
             Reported::Permanent(reply) => Outcome::Permanent(told(reply)),
         });
         let outcomes = outcomes.collect();
-        if finished.uncertain {
-            warn!(transport = %self.name, next_hop = %session.next_hop(),
-                "the connection ended between the final dot and its reply: it may get this message twice");
-        }
-        let trouble = ended.map(|ended| told(&ended.why));
-        if trouble.is_none() {
+        let Some(ended) = ended else {
             *kept = Some(session);
-        }
-        Handled { outcomes, trouble }
+            return Handled { outcomes, trouble: None };
+        };
+        warn!(transport = %self.name, next_hop = %session.next_hop(), address = %session.address(),
+            why = %ended.why, uncertain = finished.uncertain, "next hop was lost during a transaction");
+        Handled { outcomes, trouble: Some(told(&ended.why)) }
     }
 
     /// A connection that is ready for a transaction, to the first next hop that
@@ -110,10 +108,7 @@ impl Smtp {
         for next_hop in &self.next_hops {
             match self.open_one(next_hop, deadline) {
                 Ok(session) => return Ok(session),
-                Err(why) => {
-                    warn!(transport = %self.name, next_hop = %next_hop, %why, "next hop can't be used");
-                    troubles.push(format!("{next_hop}: {why}"));
-                }
+                Err(why) => troubles.push(format!("{next_hop}: {why}")),
             }
         }
         Err(Line::escaped(troubles.join("; ")))
@@ -121,16 +116,21 @@ impl Smtp {
 
     /// Every address of a next hop is tried.
     fn open_one(&self, next_hop: &str, deadline: Instant) -> Result<Session, Line> {
-        let addresses = next_hop.to_socket_addrs();
-        let addresses = addresses.map_err(|error| Line::escaped(format!("no address: {error}")))?;
-        let mut why = Line::escaped("no address");
+        let addresses = next_hop.to_socket_addrs().map_err(|error| {
+            warn!(transport = %self.name, %next_hop, %error, "next hop has no address");
+            Line::escaped(format!("no address: {error}"))
+        })?;
+        let mut last = Line::escaped("no address");
         for address in addresses {
             match self.connect(next_hop, address, deadline) {
                 Ok(session) => return Ok(session),
-                Err(trouble) => why = trouble,
+                Err(why) => {
+                    warn!(transport = %self.name, %next_hop, %address, %why, "next hop can't be used");
+                    last = why;
+                }
             }
         }
-        Err(why)
+        Err(last)
     }
 
     fn connect(&self, next_hop: &str, address: SocketAddr, deadline: Instant) -> Result<Session, Line> {
@@ -142,7 +142,7 @@ impl Smtp {
             _ => Line::escaped(format!("failed to connect to {address}: {error}")),
         })?;
         let wire = Wire::new(socket, address, self.timeouts);
-        let mut session = Session::new(wire, &self.name, next_hop, &self.hostname);
+        let mut session = Session::new(wire, next_hop, &self.hostname);
         session.ready(deadline)?;
         Ok(session)
     }

@@ -109,6 +109,26 @@ mod tests {
     }
 
     #[test]
+    fn who_does_not_answer_is_given_up_in_time_or_at_a_shut_down() {
+        // A listener that has no room for connections says nothing to them.
+        let full = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&full, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
+        rustix::net::listen(&full, 0).unwrap();
+        let address = TcpStream::from(full.try_clone().unwrap()).local_addr().unwrap();
+        let sockets = Sockets::default();
+        let _first = sockets.connect(address, SOON).unwrap();
+        let error = sockets.connect(address, Duration::from_millis(50)).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        thread::scope(|scope| {
+            let start = Instant::now();
+            let waiting = scope.spawn(|| sockets.connect(address, SOON * 10).is_err());
+            thread::sleep(Duration::from_millis(20));
+            sockets.shut_down();
+            assert!(waiting.join().unwrap() && start.elapsed() < SOON);
+        });
+    }
+
+    #[test]
     fn a_port_where_nobody_listens_is_told_at_once() {
         let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
         let error = Sockets::default().connect(address, SOON).unwrap_err();

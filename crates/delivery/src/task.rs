@@ -74,14 +74,13 @@ impl Task {
         self.remaining.front().copied()
     }
 
-    /// The places of the recipients that a transport still has to serve. A
-    /// recipient that stands in the envelope twice is served once.
+    /// The places of the recipients that the next transport, of this name, still
+    /// has to serve. A recipient that stands in the envelope twice is served once.
     ///
     /// # Errors
     /// The job was made for another envelope.
     pub(crate) fn begin(
         &mut self,
-        transport: TransportId,
         name: &Line,
         envelope: &Envelope,
         journal: &Journal,
@@ -92,9 +91,9 @@ impl Task {
             let what = format!("{routed} recipients were routed, but the envelope has {there}");
             return Err(Fate::Quarantine(Cause::Damaged, Line::escaped(what)));
         }
-        self.remaining.retain(|&other| other != transport);
+        let transport = self.remaining.pop_front();
         let mut seen = HashSet::new();
-        let mine = (0..there).filter(|&place| self.transports[place] == transport);
+        let mine = (0..there).filter(|&place| Some(self.transports[place]) == transport);
         let first = mine.filter(|&place| seen.insert(&recipients[place].address));
         let done = |place: usize| {
             !journal.delivered.is_empty() && journal.delivered.contains(&key(envelope, place, name))

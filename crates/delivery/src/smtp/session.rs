@@ -3,12 +3,13 @@
 //! It must never send the final dot behind bytes that are not those that were
 //! accepted.
 
+use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::Line;
 use lazaret_smtp::Dialect;
 use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Step};
-use tracing::{debug, warn};
+use tracing::debug;
 
 use super::wire::{QUIT_WAIT, Wire, WireError};
 use crate::duration;
@@ -28,7 +29,6 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Session {
     client: Client,
     wire: Wire,
-    transport: String,
     next_hop: String,
     /// When it became free.
     free_since: Instant,
@@ -53,11 +53,10 @@ enum Unsent {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, transport: &str, next_hop: &str, hostname: &str) -> Self {
+    pub(super) fn new(wire: Wire, next_hop: &str, hostname: &str) -> Self {
         Self {
             client: Client::new(hostname, Dialect::Smtp),
             wire,
-            transport: transport.to_owned(),
             next_hop: next_hop.to_owned(),
             free_since: Instant::now(),
             asked: None,
@@ -67,6 +66,10 @@ impl Session {
 
     pub(super) fn next_hop(&self) -> &str {
         &self.next_hop
+    }
+
+    pub(super) fn address(&self) -> SocketAddr {
+        self.wire.address
     }
 
     /// Until when the connection is kept for another message.
@@ -200,9 +203,6 @@ impl Session {
             WireError::Closed => CLOSED.to_owned(),
             WireError::Io(error) => format!("the connection broke: {error}"),
         };
-        if deadline {
-            warn!(transport = %self.transport, next_hop = %self.next_hop, address = %self.wire.address, "{why}");
-        }
         self.client.broken(&why);
         self.ended = Some(Ended { why: Line::escaped(why), deadline });
     }
