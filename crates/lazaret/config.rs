@@ -16,7 +16,7 @@ use lazaret_intake::ListenConfig;
 use lazaret_route::{RouteConfig, RouteTable, TableError};
 use lazaret_worker::WorkersConfig;
 use serde::Deserialize;
-use toml::Spanned;
+use toml::de::{DeTable, DeValue};
 
 use crate::exit::{self, Failure};
 use crate::paths;
@@ -54,10 +54,10 @@ struct Written {
     listen: Option<Vec<ListenConfig>>,
     #[serde(default)]
     workers: WorkersConfig,
-    transport: Option<BTreeMap<String, Spanned<TransportConfig>>>,
+    transport: Option<BTreeMap<String, TransportConfig>>,
     #[serde(default)]
     retry: RetryConfig,
-    route: Option<Vec<Spanned<RouteConfig>>>,
+    route: Option<Vec<RouteConfig>>,
 }
 
 /// What is wrong with a configuration, and where.
@@ -96,6 +96,27 @@ impl Source<'_> {
         ConfigError { file: self.file.to_owned(), place, what: what.to_string() }
     }
 
+    /// Where the value of a key such as `route[2].any[0].sender` stands, or the
+    /// innermost table around it.
+    fn place(&self, path: &str) -> Option<Range<usize>> {
+        let document = DeTable::parse(self.text).ok()?;
+        let mut keys = path.split(['.', '[', ']']).filter(|key| !key.is_empty());
+        let first = document.get_ref().get(keys.next()?)?;
+        let mut span = first.span();
+        let mut value = first.get_ref();
+        for key in keys {
+            let next = match value {
+                DeValue::Table(table) => table.get(key),
+                DeValue::Array(array) => key.parse::<usize>().ok().and_then(|at| array.get(at)),
+                _ => None,
+            };
+            let Some(next) = next else { break };
+            span = next.span();
+            value = next.get_ref();
+        }
+        Some(span)
+    }
+
     fn parse(&self) -> Result<Written, ConfigError> {
         toml::from_str(self.text).map_err(|error| self.error(error.span(), error.message()))
     }
@@ -128,44 +149,42 @@ impl Config {
         let spool = written.spool.clone().or(embedded.spool).expect("the embedded default names a spool");
         let transports =
             written.transport.as_ref().or(embedded.transport.as_ref()).expect("so it does a transport");
-        let routes = written.route.as_ref().or(embedded.route.as_ref()).expect("and a route");
+        // The embedded route leads to the embedded transport: they go together.
+        let embedded_routes = embedded.route.filter(|_| written.transport.is_none()).unwrap_or_default();
+        let routes = written.route.as_ref().unwrap_or(&embedded_routes);
         let config = Self {
             file: file.map(Path::to_owned),
             spool: base.join(spool),
             hostname,
             listen: written.listen.clone().or(embedded.listen).unwrap_or_default(),
             workers: written.workers.clone(),
-            transports: transports
-                .iter()
-                .map(|(name, config)| (name.clone(), config.get_ref().clone()))
-                .collect(),
+            transports: transports.clone(),
             retry: written.retry,
-            routes: routes.iter().map(|route| route.get_ref().clone()).collect(),
+            routes: routes.clone(),
         };
         let config = config.based_on(base);
-        config.check(source, &written)?;
+        config.check(source)?;
         Ok(config)
     }
 
     /// Whether the parts fit each other.
-    fn check(&self, source: &Source<'_>, written: &Written) -> Result<(), ConfigError> {
-        let route_span = |at: usize| written.route.as_ref()?.get(at).map(Spanned::span);
+    fn check(&self, source: &Source<'_>) -> Result<(), ConfigError> {
         if let Err(error) = RouteTable::compile(&self.routes) {
-            let at = match &error {
-                TableError::Route { route, .. } => Some(route - 1),
+            let path = match &error {
+                TableError::Route { route, key, .. } => Some(format!("route[{}].{key}", route - 1)),
                 TableError::TooManyRoutes(_) => None,
             };
-            return Err(source.error(at.and_then(route_span), error));
+            return Err(source.error(path.and_then(|path| source.place(&path)), error));
         }
         for (at, route) in self.routes.iter().enumerate() {
             if let Some(name) = route.deliver.as_ref().filter(|name| !self.transports.contains_key(*name)) {
                 let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+                let names = names.join(", ");
                 let what = format!(
-                    "route {}: deliver = {name:?}: there is no such transport; there is {}",
-                    at + 1,
-                    names.join(", ")
+                    "route {}: deliver = {name:?}: there is no such transport; there is {names}",
+                    at + 1
                 );
-                return Err(source.error(route_span(at), what));
+                return Err(source.error(source.place(&format!("route[{at}].deliver")), what));
             }
         }
         self.delivery().check().map_err(|error| source.error(None, error))
@@ -263,7 +282,7 @@ mod tests {
             ("[workers]\nmemry = 3\n", "lazaret.toml:2:1: ", "unknown field `memry`"),
             (
                 "\n[[route]]\ndeliver = \"away\"\n",
-                "lazaret.toml:2:1: ",
+                "lazaret.toml:3:11: ",
                 "there is no such transport; there is mailboxes",
             ),
             ("[[route]]\nrecipient = \"*@*\"\n", "lazaret.toml:1:1: ", "route 1"),

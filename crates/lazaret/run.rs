@@ -231,7 +231,7 @@ impl Daemon {
     }
 
     fn drop_watcher(&self) -> DropWatcher {
-        DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate))
+        DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate), self.config.workers.max_size.0)
     }
 
     fn watch_directories(&mut self) -> Result<(), Failure> {
@@ -302,8 +302,8 @@ impl Daemon {
     fn banner(&self) -> String {
         let mut text =
             format!("lazaret {}\nspool {}\n", env!("CARGO_PKG_VERSION"), self.config.spool.display());
-        for (listener, config) in self.listeners.iter().zip(&self.config.listen) {
-            let _ = writeln!(text, "listening for {} on {}", config.protocol, listener.local_address());
+        for listener in &self.listeners {
+            let _ = writeln!(text, "listening for {} on {}", listener.protocol(), listener.local_address());
         }
         for (name, transport) in &self.config.transports {
             let target = match transport {

@@ -9,7 +9,7 @@ use std::io::{self, Write};
 use std::process::ExitCode;
 
 use lazaret_intake::{SendmailArgs, submit};
-use lazaret_spool::Spool;
+use lazaret_spool::{OpenError, Spool};
 
 use crate::config::Config;
 use crate::exit;
@@ -34,13 +34,26 @@ pub fn main(arguments: &[OsString], voice: Voice) -> ExitCode {
     }
 }
 
+/// The spool; made if it is not there yet, so that mail can be put in before the
+/// daemon has ever run. That is said, for it may be the wrong place.
+fn open(config: &Config) -> Result<Spool, OpenError> {
+    match Spool::open(&config.spool) {
+        Err(OpenError::Missing { path }) => {
+            let spool = Spool::create(&path)?;
+            let _ = writeln!(io::stderr(), "lazaret submit: made a new spool at {}", path.display());
+            Ok(spool)
+        }
+        other => other,
+    }
+}
+
 fn run(arguments: &[OsString], voice: Voice) -> Result<(), (u8, String)> {
     let arguments = SendmailArgs::parse(arguments.iter().cloned())
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     let ours = |error: &dyn std::fmt::Display| (exit::TEMPORARY, error.to_string());
     let named = arguments.config.clone().or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
     let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
-    let spool = Spool::open(&config.spool).map_err(|error| ours(&error))?;
+    let spool = open(&config).map_err(|error| ours(&error))?;
     let speak = voice == Voice::Reply || arguments.verbose;
     let submission = arguments.into_submission(config.hostname, config.workers.max_size.0);
     let queued = submit(&spool, &submission, io::stdin().lock())

@@ -7,9 +7,8 @@
 use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
-use lazaret_envelope::{Line, MessageId};
-use lazaret_spool::layout::DROP_TAKEN;
-use lazaret_spool::{Dir, Owner, Refused, Severity, SpoolError};
+use lazaret_envelope::Line;
+use lazaret_spool::{Dir, Owner, Refused, Severity, SpoolError, Taken};
 use tracing::{info, warn};
 
 use crate::canonical::Normalizer;
@@ -36,6 +35,8 @@ pub struct Sweep {
 pub struct DropWatcher {
     owner: Owner,
     gate: Arc<IntakeGate>,
+    /// Largest message that is taken in, in bytes.
+    size_max: u64,
     /// How many files to pass over in the next listing: those that were stuck
     /// in the one before must not use up every sweep.
     skip: usize,
@@ -52,11 +53,26 @@ enum Fate {
     NoRoom,
 }
 
+impl Sweep {
+    /// Counts what became of a file; whether there is any use in going on.
+    fn count(&mut self, fate: Fate) -> bool {
+        match fate {
+            Fate::Accepted => self.accepted += 1,
+            Fate::Refused => self.refused += 1,
+            Fate::Stuck => self.stuck += 1,
+            Fate::Nothing => {}
+            Fate::NoRoom => return false,
+        }
+        true
+    }
+}
+
 impl DropWatcher {
-    /// A watcher for the spool of `owner`.
+    /// A watcher for the spool of `owner`, that takes in messages of at most
+    /// `size_max` bytes.
     #[must_use]
-    pub fn new(owner: Owner, gate: Arc<IntakeGate>) -> Self {
-        Self { owner, gate, skip: 0 }
+    pub fn new(owner: Owner, gate: Arc<IntakeGate>, size_max: u64) -> Self {
+        Self { owner, gate, size_max, skip: 0 }
     }
 
     /// Takes in what lies in `drop/`, at most [`SWEEP_FILES_MAX`] files, while
@@ -68,17 +84,18 @@ impl DropWatcher {
     /// The spool is broken.
     pub fn sweep(&mut self, go_on: &dyn Fn() -> bool) -> Result<Sweep, SpoolError> {
         let mut sweep = Sweep::default();
-        let (names, more) = self.list()?;
-        for name in &names {
-            if !go_on() || !self.admits() {
+        if !self.admits() {
+            return Ok(sweep);
+        }
+        for taken in self.owner.take_unfinished()? {
+            if !sweep.count(self.accept(taken, &Line::escaped("taken in hand before"))?) {
                 return Ok(sweep);
             }
-            match self.take(name)? {
-                Fate::Accepted => sweep.accepted += 1,
-                Fate::Refused => sweep.refused += 1,
-                Fate::Stuck => sweep.stuck += 1,
-                Fate::Nothing => {}
-                Fate::NoRoom => return Ok(sweep),
+        }
+        let (names, more) = self.list()?;
+        for name in &names {
+            if !go_on() || !self.admits() || !sweep.count(self.take(name)?) {
+                return Ok(sweep);
             }
         }
         self.skip = if more { self.skip + sweep.stuck } else { 0 };
@@ -112,17 +129,20 @@ impl DropWatcher {
 
     fn take(&self, name: &OsString) -> Result<Fate, SpoolError> {
         let shown = Line::escaped(name.as_encoded_bytes());
-        let taken = match self.owner.take_dropped(name) {
-            Ok(Some(taken)) => taken,
-            Ok(None) => return Ok(Fate::Nothing),
-            Err(error) => return self.failed(&shown, error),
-        };
-        match taken.accept(&mut Normalizer::default()) {
+        match self.owner.take_dropped(name) {
+            Ok(Some(taken)) => self.accept(taken, &shown),
+            Ok(None) => Ok(Fate::Nothing),
+            Err(error) => self.failed(&shown, error),
+        }
+    }
+
+    fn accept(&self, taken: Taken, shown: &Line) -> Result<Fate, SpoolError> {
+        match taken.accept(&mut Normalizer::default(), self.size_max) {
             Ok(_) => {
                 self.gate.count_accepted();
                 Ok(Fate::Accepted)
             }
-            Err(Refused::Spool(error)) => self.failed(&shown, error),
+            Err(Refused::Spool(error)) => self.failed(shown, error),
             Err(refused) => {
                 self.gate.count_refused(Reason::BadDrop);
                 info!(file = ?shown, reason = ?refused.to_string(), "dropped file refused");
@@ -150,11 +170,9 @@ impl DropWatcher {
     }
 }
 
-/// Names with a dot are still being written, but for those that an earlier
-/// process had in hand.
+/// Names with a dot are still being written.
 fn may_be_taken(raw: &OsStr) -> bool {
-    let text = raw.to_str().unwrap_or_default();
-    !text.starts_with('.') || text.strip_prefix(DROP_TAKEN).is_some_and(|id| id.parse::<MessageId>().is_ok())
+    !raw.as_encoded_bytes().starts_with(b".")
 }
 
 #[cfg(test)]
@@ -175,7 +193,7 @@ mod tests {
         fn new() -> Self {
             let place = Place::new();
             let owner = Owner::take(place.spool.clone()).unwrap();
-            let watcher = DropWatcher::new(owner, gate());
+            let watcher = DropWatcher::new(owner, gate(), 1_000_000);
             Self { place, watcher }
         }
 
@@ -230,12 +248,12 @@ mod tests {
         let mut lab = Lab::new();
         lab.drop_in("x", &format!("{GOOD}once\n"));
         let taken = lab.watcher.owner.take_dropped("x".as_ref()).unwrap().unwrap();
-        // The copy is whole, and then the original can't be removed: what the
-        // disk looks like after a crash between the two.
-        lab.place.faults.fail("unlink drop", rustix::io::Errno::IO);
-        assert!(taken.accept(&mut Normalizer::default()).is_err());
+        // The copy is whole, and that can't be made durable: what the disk looks
+        // like after a crash before the original is removed.
+        lab.place.faults.fail("sync tmp", rustix::io::Errno::IO);
+        assert!(taken.accept(&mut Normalizer::default(), 1000).is_err());
         lab.place.faults.mend();
-        assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (1, 1));
+        assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 2));
         lab.watcher.owner.recover().unwrap();
         assert_eq!(lab.sweep().accepted, 1);
         assert_eq!(contents(&lab.place.spool), [b"once\r\n"]);
@@ -248,7 +266,7 @@ mod tests {
         lab.drop_in("x", &format!("{GOOD}once\n"));
         let taken = lab.watcher.owner.take_dropped("x".as_ref()).unwrap().unwrap();
         lab.place.faults.fail("rename incoming", rustix::io::Errno::IO);
-        assert!(taken.accept(&mut Normalizer::default()).is_err());
+        assert!(taken.accept(&mut Normalizer::default(), 1000).is_err());
         lab.place.faults.mend();
         assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 1));
         lab.watcher.owner.recover().unwrap();

@@ -30,6 +30,13 @@ pub struct Watch {
     buffer: Box<[MaybeUninit<u8>]>,
 }
 
+/// What is made in the spool's own directories is not ours, whatever it is; what
+/// is made in `drop/` is of interest only when it is whole.
+fn flags(dir: Dir) -> WatchFlags {
+    let made = if dir == Dir::Drop { WatchFlags::CLOSE_WRITE } else { WatchFlags::CREATE };
+    WatchFlags::MOVED_TO | WatchFlags::ONLYDIR | made
+}
+
 impl Watch {
     /// Starts to watch. What is there already is not told: list it afterwards.
     ///
@@ -37,10 +44,9 @@ impl Watch {
     /// As inotify_init1(2) and inotify_add_watch(2).
     pub fn new(spool: &Spool, dirs: &[Dir]) -> io::Result<Self> {
         let inotify = inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK)?;
-        let flags = WatchFlags::MOVED_TO | WatchFlags::CLOSE_WRITE | WatchFlags::ONLYDIR;
         let dirs = dirs
             .iter()
-            .map(|&dir| Ok((inotify::add_watch(&inotify, spool.path(dir), flags)?, dir)))
+            .map(|&dir| Ok((inotify::add_watch(&inotify, spool.path(dir), flags(dir))?, dir)))
             .collect::<io::Result<_>>()?;
         Ok(Self { inotify, dirs, buffer: vec![MaybeUninit::uninit(); BUFFER_BYTES].into_boxed_slice() })
     }

@@ -1,6 +1,8 @@
 //! The client's side and the server's, connected in memory: what goes in at one
 //! end comes out at the other. Sockets must never be needed for that.
 
+#![forbid(unsafe_code)]
+
 use std::sync::Arc;
 
 use lazaret_envelope::{MailParams, Recipient, ReversePath, Sender, Transaction};

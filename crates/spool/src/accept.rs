@@ -200,14 +200,14 @@ impl Locked {
     fn rename_within_tmp(&mut self, name: Name) -> Result<(), SpoolError> {
         self.rename(Dir::Tmp, name)?;
         self.name = name;
-        self.spool.storage.sync_dir(Dir::Tmp).context(|| "sync tmp")
+        self.spool.sync_dir(Dir::Tmp)
     }
 
     /// Durably moves the file on.
     fn leave_to(&mut self, dir: Dir, name: Name) -> Result<(), SpoolError> {
         self.rename(dir, name)?;
         self.left = true;
-        self.spool.storage.sync_dir(dir).context(|| format!("sync {dir}"))
+        self.spool.sync_dir(dir)
     }
 
     fn rename(&self, dir: Dir, name: Name) -> Result<(), SpoolError> {

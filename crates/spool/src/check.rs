@@ -9,8 +9,9 @@ use std::io;
 
 use lazaret_envelope::{Line, MessageId};
 
+use crate::dropbox::taken_id;
 use crate::error::{Context, SpoolError};
-use crate::layout::{DROP_TAKEN, DROP_WRITING, Dir, JOURNAL_SUFFIX};
+use crate::layout::{DROP_WRITING, Dir, JOURNAL_SUFFIX};
 use crate::message::Unreadable;
 use crate::name::Name;
 use crate::operator::reported_id;
@@ -74,6 +75,7 @@ impl Checker<'_> {
                 (Dir::Deferred, None) => self.beside_message(dir, &raw, reported_id(&raw)),
                 (Dir::Drop, _) => self.dropped(&raw),
                 (_, Some(name)) => self.message(dir, name),
+                (Dir::Tmp, None) if taken_id(&raw).is_some() => {}
                 (_, None) => self.foreign(dir, &raw),
             }
         }
@@ -104,7 +106,7 @@ impl Checker<'_> {
             && status.kind != Kind::File
         {
             self.foreign(Dir::Drop, raw);
-        } else if text.starts_with('.') && !text.starts_with(DROP_TAKEN) && !text.starts_with(DROP_WRITING) {
+        } else if text.starts_with('.') && !text.starts_with(DROP_WRITING) {
             self.find(
                 format!("drop/{}", Line::escaped(&*text)),
                 "names that begin with a dot are not taken in",

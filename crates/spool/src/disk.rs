@@ -41,7 +41,9 @@ impl Disk {
     /// # Errors
     /// As open(2).
     pub fn open(root: &Path) -> io::Result<Self> {
-        let flags = OFlags::RDONLY | OFlags::DIRECTORY | OFlags::CLOEXEC;
+        // Users who may only put mail into `drop/` can't read the top either; a
+        // descriptor that leads on is all that is needed of it.
+        let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = fs::open(root, flags, Mode::empty())?;
         Ok(Self { root: root.to_owned(), top, open: Mutex::default() })
     }

@@ -2,11 +2,11 @@
 //! `drop/`, and the way such a file is taken in.
 //!
 //! What lies there is untrusted and may change while it is read, so its bytes
-//! are copied. Taking in is made of renames that leave the message in exactly
-//! one place that counts, whenever the machine goes down:
-//! the original is renamed to a name that only we know; copied to `tmp/`,
-//! synced, and the copy marked whole; removed, durably; and only then the
-//! copy is accepted. The original must never go before its copy is durable.
+//! are copied. Taking in is made of steps that leave the message in exactly one
+//! place that counts, whenever the machine goes down: the original is moved to
+//! `tmp/`, where nobody else can name it; copied, synced, and the copy marked
+//! whole; removed, durably; and only then the copy is accepted. The original must
+//! never go before its copy is durable.
 
 use std::ffi::OsStr;
 use std::io;
@@ -18,7 +18,8 @@ use lazaret_envelope::{
 
 use crate::accept::Accepted;
 use crate::error::{Context, SpoolError};
-use crate::layout::{DROP_TAKEN, DROP_WRITING, Dir};
+use crate::layout::{DROP_WRITING, Dir, TAKEN};
+use crate::name::Name;
 use crate::owner::Owner;
 use crate::spool::Spool;
 use crate::storage::{Kind, StoredFile};
@@ -60,16 +61,12 @@ pub trait Canonical {
 impl Owner {
     /// Takes a file of the drop-box in hand; `None` if there is nothing to take:
     /// it is gone, still being written, or was no regular file and is set aside
-    /// with a report. What an earlier process had in hand is taken up again.
+    /// with a report.
     ///
     /// # Errors
     /// A rename failed, or the file can't be opened.
     pub fn take_dropped(&self, raw: &OsStr) -> Result<Option<Taken>, SpoolError> {
-        let text = raw.to_str().unwrap_or_default();
-        if let Some(id) = text.strip_prefix(DROP_TAKEN).and_then(|id| id.parse().ok()) {
-            return self.open_taken(id);
-        }
-        if text.starts_with('.') {
+        if raw.as_encoded_bytes().starts_with(b".") {
             return Ok(None);
         }
         let storage = &self.spool.storage;
@@ -82,59 +79,91 @@ impl Owner {
             return self.set_aside(Dir::Drop, raw).map(|()| None);
         }
         let id = self.spool.new_id();
-        let name = format!("{DROP_TAKEN}{id}");
-        match storage.rename_foreign((Dir::Drop, raw), (Dir::Drop, &name)) {
+        let name = taken_name(id);
+        match storage.rename_foreign((Dir::Drop, raw), (Dir::Tmp, &name)) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.context(|| format!("rename drop/{shown} to drop/{name}"))?,
+            other => other.context(|| format!("rename drop/{shown} to tmp/{name}"))?,
         }
+        self.sync_dir(Dir::Tmp)?;
+        self.sync_dir(Dir::Drop)?;
         self.open_taken(id)
     }
 
+    /// What an earlier owner had taken in hand and not finished with.
+    ///
+    /// # Errors
+    /// `tmp/` can't be listed, or a file can't be opened.
+    pub fn take_unfinished(&self) -> Result<Vec<Taken>, SpoolError> {
+        let mut ids = Vec::new();
+        self.spool.scan(Dir::Tmp, |_, raw| ids.extend(taken_id(raw)))?;
+        ids.into_iter().filter_map(|id| self.open_taken(id).transpose()).collect()
+    }
+
     fn open_taken(&self, id: MessageId) -> Result<Option<Taken>, SpoolError> {
-        let name = format!("{DROP_TAKEN}{id}");
+        let name = taken_name(id);
         let operation = |verb: &'static str| {
             let name = name.clone();
-            move || format!("{verb} drop/{name}")
+            move || format!("{verb} tmp/{name}")
         };
-        let file = match self.spool.storage.open(Dir::Drop, &name) {
+        let file = match self.spool.storage.open(Dir::Tmp, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                return self.set_aside(Dir::Drop, OsStr::new(&name)).map(|()| None);
+                let detail =
+                    "a file in drop/ can't be read by the owner of the spool: its mode must allow it";
+                self.set_aside_because(Dir::Tmp, OsStr::new(&name), id, Cause::Foreign, detail)?;
+                return Ok(None);
             }
             other => other.context(operation("open"))?,
         };
         let status = file.status().context(operation("look at"))?;
         if status.kind != Kind::File {
-            return self.set_aside(Dir::Drop, OsStr::new(&name)).map(|()| None);
+            return self.set_aside(Dir::Tmp, OsStr::new(&name)).map(|()| None);
         }
         Ok(Some(Taken { owner: self.clone(), id, file, name, user: status.owner }))
     }
 }
 
+fn taken_name(id: MessageId) -> String {
+    format!("{TAKEN}{id}")
+}
+
+/// The id under which a file in `tmp/` is being taken in.
+pub(crate) fn taken_id(raw: &OsStr) -> Option<MessageId> {
+    raw.to_str()?.strip_prefix(TAKEN)?.parse().ok()
+}
+
 impl Taken {
-    /// Copies, checks, removes the original durably, and accepts.
+    /// Copies, checks, removes the original durably, and accepts; at most
+    /// `size_max` bytes.
     ///
     /// # Errors
     /// The file is no good, and was set aside in `deferred/` with a report; or
     /// the disk failed, and it lies in `drop/` still.
-    pub fn accept(self, canonical: &mut dyn Canonical) -> Result<Accepted, Refused> {
-        let copied = self.copy(canonical);
+    pub fn accept(self, canonical: &mut dyn Canonical, size_max: u64) -> Result<Accepted, Refused> {
+        let copied = self.copy(canonical, size_max);
         let copy = match copied {
             Err(refused @ (Refused::Envelope(_) | Refused::Content(_))) => {
                 let detail = format!("a file in drop/ was refused: {refused}");
                 let name = OsStr::new(&self.name);
-                self.owner.set_aside_because(Dir::Drop, name, self.id, Cause::Envelope, &detail)?;
+                self.owner.set_aside_because(Dir::Tmp, name, self.id, Cause::Envelope, &detail)?;
                 return Err(refused);
             }
             other => other?,
         };
         let storage = &self.owner.spool.storage;
-        storage.unlink(Dir::Drop, &self.name).context(|| format!("remove drop/{}", self.name))?;
-        self.owner.sync_dir(Dir::Drop)?;
+        storage.unlink(Dir::Tmp, &self.name).context(|| format!("remove tmp/{}", self.name))?;
+        self.owner.sync_dir(Dir::Tmp)?;
         Ok(copy.accept()?)
     }
 
-    fn copy(&self, canonical: &mut dyn Canonical) -> Result<crate::accept::TakenCopy, Refused> {
+    fn copy(
+        &self,
+        canonical: &mut dyn Canonical,
+        size_max: u64,
+    ) -> Result<crate::accept::TakenCopy, Refused> {
+        // A copy that was whole before the original could be removed.
+        let earlier = Name { taken: true, ..Name::first(self.id).next() };
+        self.owner.remove_if_there(Dir::Tmp, &earlier.to_string())?;
         let head = self.read_envelope()?;
         let (dropped, offset) = Dropped::parse(&head)?;
         let mut origin = Origin { protocol: Protocol::Drop, ..dropped.origin.clone() };
@@ -151,6 +180,11 @@ impl Taken {
             }
             position += count as u64;
             raw.take(&buffer[..count]);
+            if raw.size > size_max {
+                return Err(Refused::Content(Line::escaped(format!(
+                    "it is larger than max_size, {size_max} bytes"
+                ))));
+            }
             output.clear();
             canonical.push(&buffer[..count], &mut output);
             draft.write(&output)?;
@@ -163,7 +197,7 @@ impl Taken {
     }
 
     fn read(&self, buffer: &mut [u8], position: u64) -> Result<usize, SpoolError> {
-        self.file.read_at(buffer, position).context(|| format!("read drop/{}", self.name))
+        self.file.read_at(buffer, position).context(|| format!("read tmp/{}", self.name))
     }
 
     fn read_envelope(&self) -> Result<Vec<u8>, SpoolError> {

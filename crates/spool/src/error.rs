@@ -25,18 +25,28 @@ pub struct SpoolError {
     operation: String,
     #[source]
     source: io::Error,
+    /// A sync of a directory failed: nobody knows what is durable now.
+    unsure: bool,
 }
 
 impl SpoolError {
     /// An error of an operation such as `rename incoming/a to claimed/1/b`.
     pub(crate) fn new(operation: impl Into<String>, source: impl Into<io::Error>) -> Self {
-        Self { operation: operation.into(), source: source.into() }
+        Self { operation: operation.into(), source: source.into(), unsure: false }
+    }
+
+    /// An error that leaves it open what is durable.
+    pub(crate) fn unsure(self) -> Self {
+        Self { unsure: true, ..self }
     }
 
     /// How bad it is.
     #[must_use]
     pub fn severity(&self) -> Severity {
         use rustix::io::Errno;
+        if self.unsure {
+            return Severity::Broken;
+        }
         match self.source.raw_os_error().map(Errno::from_raw_os_error) {
             Some(Errno::NOSPC | Errno::DQUOT | Errno::MFILE | Errno::NFILE) => Severity::NoRoom,
             Some(Errno::NOENT) => Severity::Gone,

@@ -105,8 +105,8 @@ pub const JOURNAL_SUFFIX: &str = ".log";
 /// In `drop/`, a file of this beginning is still being written.
 pub const DROP_WRITING: &str = ".writing.";
 
-/// In `drop/`, a file of this beginning and an id is being taken in under it.
-pub const DROP_TAKEN: &str = ".taken.";
+/// In `tmp/`, a dropped file that is being taken in under the id that follows.
+pub const TAKEN: &str = "taken.";
 
 /// The name of a message's report.
 #[must_use]

@@ -185,8 +185,10 @@ impl Content<'_> {
         if self.position == expected.size && found == expected.digest {
             return Ok(());
         }
-        let what =
-            format!("the bytes are not those that were accepted: {found} instead of {}", expected.digest);
+        let what = format!(
+            "the bytes are not those that were accepted: digest {found} instead of {}",
+            expected.digest
+        );
         Err(Unreadable::Damaged(Line::escaped(what)))
     }
 }

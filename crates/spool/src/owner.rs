@@ -267,7 +267,7 @@ impl Owner {
     }
 
     pub(crate) fn sync_dir(&self, dir: Dir) -> Result<(), SpoolError> {
-        self.spool.storage.sync_dir(dir).context(|| format!("sync {dir}"))
+        self.spool.sync_dir(dir)
     }
 
     /// Renames a message; `false` if the name is gone. A directory without room

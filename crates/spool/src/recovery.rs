@@ -10,9 +10,10 @@ use std::io;
 use lazaret_envelope::{Attempt, Cause, Line, Report};
 use tracing::{info, warn};
 
+use crate::dropbox::taken_id;
 use crate::error::{Context, Severity, SpoolError};
 use crate::journal::Done;
-use crate::layout::{DROP_TAKEN, Dir, WorkerId, report_name};
+use crate::layout::{Dir, TAKEN, WorkerId, report_name};
 use crate::name::Name;
 use crate::owner::Owner;
 
@@ -29,9 +30,11 @@ pub(crate) enum Found {
     BeingWritten,
     /// `tmp/`: nobody holds the lock; never acknowledged.
     LeftUnfinished,
+    /// `tmp/`: a dropped file in hand; it is taken in again.
+    TakenOriginal,
     /// `tmp/`: the whole copy of a dropped file.
     TakenCopy {
-        /// The original is still in `drop/`.
+        /// The original is still there.
         original: bool,
     },
     /// `claimed/`: cut short in a worker's hands.
@@ -76,7 +79,7 @@ pub(crate) enum Action {
 /// The table.
 pub(crate) fn decide(found: Found) -> Action {
     match found {
-        Found::BeingWritten => Action::Leave,
+        Found::BeingWritten | Found::TakenOriginal => Action::Leave,
         Found::LeftUnfinished | Found::TakenCopy { original: true } => Action::Remove,
         Found::TakenCopy { original: false } => Action::Accept,
         Found::Claimed { report: true, .. } | Found::Outbound { report: true, .. } => Action::FinishDefer,
@@ -148,13 +151,13 @@ impl Owner {
 
     fn look(&self, dir: Dir, name: Option<Name>, raw: &OsString) -> Result<Found, SpoolError> {
         let Some(name) = name else {
-            return Ok(Found::NoMessage);
+            let taken = dir == Dir::Tmp && taken_id(raw).is_some();
+            return Ok(if taken { Found::TakenOriginal } else { Found::NoMessage });
         };
         Ok(match dir {
             Dir::Tmp if self.is_locked(dir, name)? => Found::BeingWritten,
             Dir::Tmp if name.taken => {
-                let original = format!("{DROP_TAKEN}{}", name.id);
-                Found::TakenCopy { original: self.exists(Dir::Drop, &original)? }
+                Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
             }
             Dir::Tmp => Found::LeftUnfinished,
             Dir::Claimed(_) => Found::Claimed {
@@ -178,8 +181,11 @@ impl Owner {
         recovered: &mut Recovered,
     ) -> Result<(), SpoolError> {
         let Some(name) = name else {
-            recovered.set_aside += 1;
-            return self.set_aside(dir, raw);
+            if action == Action::SetAside {
+                recovered.set_aside += 1;
+                self.set_aside(dir, raw)?;
+            }
+            return Ok(());
         };
         match action {
             Action::Leave | Action::SetAside => {}
@@ -200,6 +206,7 @@ impl Owner {
                 recovered.struck += 1;
             }
             Action::Interrupt => {
+                self.note_interruption(dir, name);
                 let next = Name { interruptions: name.interruptions + 1, ..name.next() };
                 self.try_rename((dir, name), (Dir::Incoming, next))?;
                 warn!(id = %name.id, interruptions = next.interruptions,
@@ -297,6 +304,7 @@ mod tests {
     fn every_row_of_the_table() {
         for (found, action) in [
             (Found::BeingWritten, Action::Leave),
+            (Found::TakenOriginal, Action::Leave),
             (Found::LeftUnfinished, Action::Remove),
             (Found::TakenCopy { original: true }, Action::Remove),
             (Found::TakenCopy { original: false }, Action::Accept),

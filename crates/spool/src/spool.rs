@@ -24,9 +24,9 @@ use crate::storage::{Room, Storage};
 pub struct Spool {
     pub(crate) storage: Arc<dyn Storage>,
     root: Arc<Path>,
-    /// The time in the id given out last, in milliseconds: ids must go up even
+    /// The id given out last: ids must go up, within a millisecond and even
     /// where the clock goes back.
-    last_id: Arc<Mutex<u64>>,
+    last_id: Arc<Mutex<MessageId>>,
 }
 
 impl fmt::Debug for Spool {
@@ -112,7 +112,8 @@ impl Spool {
     /// A spool on any storage.
     #[must_use]
     pub fn on(storage: Arc<dyn Storage>, root: &Path) -> Self {
-        Self { storage, root: root.into(), last_id: Arc::default() }
+        let last_id = Arc::new(Mutex::new(MessageId::from_parts(0, 0)));
+        Self { storage, root: root.into(), last_id }
     }
 
     /// Makes whatever of a spool is missing at `root`, durably, and opens it.
@@ -175,12 +176,19 @@ impl Spool {
         self.storage.now()
     }
 
+    /// Makes the names of a directory durable. Where that fails, whatever it is
+    /// that failed, nobody knows what is durable: the spool is broken.
+    pub(crate) fn sync_dir(&self, dir: Dir) -> Result<(), SpoolError> {
+        self.storage.sync_dir(dir).context(|| format!("sync {dir}")).map_err(SpoolError::unsure)
+    }
+
     /// A new id: later than every one that this process gave out before.
     pub(crate) fn new_id(&self) -> MessageId {
         let now = u64::try_from(self.storage.now().as_millisecond()).unwrap_or(0);
+        let drawn = MessageId::from_parts(now, self.storage.unique());
         let mut last = self.last_id.lock().unwrap_or_else(PoisonError::into_inner);
-        *last = now.max(*last);
-        MessageId::from_parts(*last, self.storage.unique())
+        *last = if drawn > *last { drawn } else { last.following(self.storage.unique()) };
+        *last
     }
 
     /// Calls `visit` with the name of each message in a directory, in no order;

@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use lazaret_envelope::LINE_BYTES_MAX;
 use lazaret_spool::layout::{
-    CLAIMED, CONTROL_SOCKET, DROP_TAKEN, DROP_WRITING, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX,
-    VERSION_FILE, VERSION_TEXT,
+    CLAIMED, CONTROL_SOCKET, DROP_WRITING, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX, TAKEN, VERSION_FILE,
+    VERSION_TEXT,
 };
 use lazaret_spool::{Dir, INTERRUPTIONS_MAX, STRIKES_MAX, Spool};
 
@@ -65,7 +65,7 @@ fn every_file_beside_the_messages_is_described() {
         format!("ID{REPORT_SUFFIX}"),
         format!("ID{JOURNAL_SUFFIX}"),
         format!("{DROP_WRITING}ID"),
-        format!("{DROP_TAKEN}ID"),
+        format!("{TAKEN}ID"),
     ] {
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }

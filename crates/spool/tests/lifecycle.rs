@@ -308,10 +308,13 @@ fn a_dropped_file_is_accepted_once_wherever_it_is_cut_short() {
     fs::write(lab.path(Dir::Drop, "mail"), text).unwrap();
     let taken = owner.take_dropped("mail".as_ref()).unwrap().unwrap();
     drop(taken);
-    let [name] = &lab.names(Dir::Drop)[..] else { panic!("it lies there under its new name") };
-    let again = owner.take_dropped(name.as_ref()).unwrap().unwrap();
-    again.accept(&mut AsIs).unwrap();
-    assert_eq!((lab.names(Dir::Drop).len(), incoming(&owner).len()), (0, 1));
+    assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 1));
+    drop(owner);
+    let (owner, recovered) = lab.start();
+    assert_eq!(recovered, Recovered::default());
+    let again = owner.take_unfinished().unwrap().pop().unwrap();
+    again.accept(&mut AsIs, 1000).unwrap();
+    assert_eq!((lab.names(Dir::Tmp).len(), incoming(&owner).len()), (0, 1));
 
     // Cut short between the removal of the original and the acceptance of the copy.
     let name = incoming(&owner)[0];
@@ -323,11 +326,24 @@ fn a_dropped_file_is_accepted_once_wherever_it_is_cut_short() {
 
     // Cut short before the removal of the original.
     fs::rename(lab.path(Dir::Incoming, &incoming(&owner)[0].to_string()), lab.path(Dir::Tmp, &copy)).unwrap();
-    fs::write(lab.path(Dir::Drop, &format!(".taken.{}", name.id)), text).unwrap();
+    fs::write(lab.path(Dir::Tmp, &format!("taken.{}", name.id)), text).unwrap();
     drop(owner);
     let (owner, recovered) = lab.start();
     assert_eq!((recovered.removed, recovered.accepted), (1, 0));
-    let taken = owner.take_dropped(format!(".taken.{}", name.id).as_ref()).unwrap().unwrap();
-    assert_eq!(taken.accept(&mut AsIs).unwrap().id, name.id);
+    let taken = owner.take_unfinished().unwrap().pop().unwrap();
+    assert_eq!(taken.accept(&mut AsIs, 1000).unwrap().id, name.id);
     assert_eq!(incoming(&owner).len(), 1);
+}
+
+#[test]
+fn a_dropped_file_that_is_too_large_is_set_aside() {
+    let lab = Lab::new();
+    let (owner, _) = lab.start();
+    let text = "lazaret-envelope 1\nsender <a@b>\nrecipient <c@d>\nend\nSubject: x\r\n";
+    fs::write(lab.path(Dir::Drop, "mail"), text).unwrap();
+    let taken = owner.take_dropped("mail".as_ref()).unwrap().unwrap();
+    let refused = taken.accept(&mut AsIs, 5).unwrap_err();
+    assert!(refused.to_string().contains("larger than max_size"), "{refused}");
+    assert_eq!(owner.spool().deferred().unwrap()[0].cause(), Cause::Envelope);
+    assert_eq!(lab.names(Dir::Tmp), [""; 0]);
 }
