@@ -248,9 +248,9 @@ mod tests {
         let mut lab = Lab::new();
         lab.drop_in("x", &format!("{GOOD}once\n"));
         let taken = lab.watcher.owner.take_dropped("x".as_ref()).unwrap().unwrap();
-        // The copy is whole, and that can't be made durable: what the disk looks
-        // like after a crash before the original is removed.
-        lab.place.faults.fail("sync tmp", rustix::io::Errno::IO);
+        // The copy is whole, and then the original can't be removed: what the
+        // disk looks like after a crash between the two.
+        lab.place.faults.fail("unlink tmp/taken", rustix::io::Errno::IO);
         assert!(taken.accept(&mut Normalizer::default(), 1000).is_err());
         lab.place.faults.mend();
         assert_eq!((lab.names(Dir::Drop).len(), lab.names(Dir::Tmp).len()), (0, 2));

@@ -113,7 +113,7 @@ impl Storage for FaultyDisk {
     }
 
     fn unlink(&self, dir: Dir, name: &str) -> io::Result<()> {
-        self.faults.check(&format!("unlink {dir}"))?;
+        self.faults.check(&format!("unlink {dir}/{name}"))?;
         self.disk.unlink(dir, name)
     }
 
