@@ -11,6 +11,8 @@ use lazaret_envelope::{Budget, ByteSize, Span};
 use lazaret_route::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::jail::JailMode;
+
 /// The `[workers]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -30,6 +32,8 @@ pub struct WorkersConfig {
     pub wall_time: Span,
     /// Largest message that is judged, or taken in at all.
     pub max_size: ByteSize,
+    /// How the cells are jailed.
+    pub jail: JailMode,
     /// Limits on the structure of a message.
     pub limits: Limits,
 }
@@ -45,6 +49,7 @@ impl Default for WorkersConfig {
             cpu_time_per_mib: Span(Duration::from_millis(200)),
             wall_time: Span(Duration::from_secs(30)),
             max_size: ByteSize(50 << 20),
+            jail: JailMode::default(),
             limits: Limits::default(),
         }
     }

@@ -1,27 +1,29 @@
 //! The cell: the child process in which messages are parsed.
 //!
-//! It gets two descriptors, a socket to its worker and the shared page, and for
-//! each task the descriptor of one message. It reads the message, judges it,
-//! gives everything back, and only then answers. What goes wrong in it ends it;
-//! it must never try to recover, and never open anything.
+//! It gets two descriptors, a socket to its worker and the shared page, reads
+//! its setup, shuts its jail ([`jail`]), and only then gets messages: for each
+//! task the descriptor of one. It reads the message, judges it, gives everything
+//! back, and only then answers. What goes wrong in it ends it; it must never try
+//! to recover, and never make a system call that is not on the jail's list.
 
-use std::fs::File;
+use std::convert::Infallible;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::{AsFd, FromRawFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
 use std::thread;
 
 use lazaret_envelope::{Envelope, Line, Stage};
 use lazaret_route::{Facts, FactsError, Limits, RouteTable, Verdict};
-use memmap2::Mmap;
+use memmap2::{Mmap, MmapOptions};
 use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::allocator;
 use crate::frame::{Answer, SETUP_BYTES_MAX, Setup, Task, encode_answer};
+use crate::jail;
 use crate::page::{Page, SharedPage};
-use crate::process::{die_with_parent, exit_now};
+use crate::process::exit_now;
 
 /// Exit status of a cell that panicked.
 pub(crate) const EXIT_PANIC: i32 = 78;
@@ -41,21 +43,32 @@ const MAP_BYTES_MIN: u64 = 64 << 10;
 
 /// The body of the hidden subcommand: never returns.
 pub fn main() -> ! {
-    let status = match run() {
-        Ok(()) => 0,
-        Err(_) => EXIT_PROTOCOL,
-    };
-    exit_now(status)
+    match run() {
+        Ok(never) => match never {},
+        Err(_) => exit_now(EXIT_PROTOCOL),
+    }
 }
 
-fn run() -> io::Result<()> {
-    die_with_parent()?;
-    let socket = UnixStream::from(io::stdin().as_fd().try_clone_to_owned()?);
+fn run() -> io::Result<Infallible> {
+    // SAFETY: descriptor 0 was given to this process to own, and nothing reads
+    // standard input by another way.
+    let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
+    let tied = jail::tie(&socket)?;
     let page = SharedPage::map(&io::stdout().as_fd())?.leak();
     allocator::count_for(page);
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
-    let judge = thread::Builder::new().stack_size(STACK_BYTES).spawn(move || serve(socket, page))?;
-    judge.join().unwrap_or_else(|_| exit_now(EXIT_PANIC))
+    let setup = read_setup(&mut socket)?;
+    let table = RouteTable::compile(&setup.routes)
+        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+    let jail = jail::build(setup.jail, tied);
+    let parse = move || -> Infallible {
+        page.set_jail(jail.shut());
+        exit_now(serve(socket, page, &table, &setup.limits).map_or(EXIT_PROTOCOL, |()| 0))
+    };
+    match thread::Builder::new().stack_size(STACK_BYTES).spawn(parse)?.join() {
+        Ok(never) => Ok(never),
+        Err(_) => exit_now(EXIT_PANIC),
+    }
 }
 
 /// Leaves the panic's message on the page and ends the cell: nothing unwinds.
@@ -68,14 +81,11 @@ fn on_panic(page: &Page, info: &PanicHookInfo<'_>) -> ! {
 }
 
 /// Answers tasks until the worker closes the socket.
-fn serve(mut socket: UnixStream, page: &'static Page) -> io::Result<()> {
-    let Setup { routes, limits } = read_setup(&mut socket)?;
-    let table =
-        RouteTable::compile(&routes).map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
+fn serve(mut socket: UnixStream, page: &'static Page, table: &RouteTable, limits: &Limits) -> io::Result<()> {
     while let Some((task, file)) = receive(&socket)? {
         page.take(task.number);
         allocator::begin(task.memory);
-        let answer = judge(&table, &limits, page, task, file)?;
+        let answer = judge(table, limits, page, task, file)?;
         page.set_stage(Stage::TearDown);
         let (peak, left) = allocator::end();
         page.set_peak(peak);
@@ -93,7 +103,7 @@ fn serve(mut socket: UnixStream, page: &'static Page) -> io::Result<()> {
 /// the parser can't give back without recursion.
 fn judge(table: &RouteTable, limits: &Limits, page: &Page, task: Task, file: OwnedFd) -> io::Result<Answer> {
     page.set_stage(Stage::Read);
-    let bytes = Bytes::of(File::from(file))?;
+    let bytes = Bytes::of(file)?;
     let bytes = bytes.as_slice();
     let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
     let (envelope, offset) = Envelope::parse(bytes).map_err(|error| invalid(error.to_string()))?;
@@ -117,19 +127,34 @@ enum Bytes {
 }
 
 impl Bytes {
-    /// Reading a small file costs less than mapping and faulting it in.
-    fn of(mut file: File) -> io::Result<Self> {
-        let size = file.metadata()?.len();
+    /// Reading a small file costs less than mapping and faulting it in. Size and
+    /// bytes are asked for with calls that take no path and leave the file's
+    /// offset, which others share, alone: what [`std::fs::File`] uses is barred.
+    fn of(file: OwnedFd) -> io::Result<Self> {
+        let size = u64::try_from(rustix::fs::fstat(&file)?.st_size).unwrap_or(0);
+        let length = usize::try_from(size).map_err(io::Error::other)?;
         if size < MAP_BYTES_MIN {
-            let mut bytes = Vec::with_capacity(usize::try_from(size).unwrap_or(0) + 1);
-            file.read_to_end(&mut bytes)?;
-            return Ok(Self::Read(bytes));
+            return Self::read(&file, length).map(Self::Read);
         }
         // SAFETY: the spool's rule is that a message's file is never modified. Should
         // it be cut short all the same, the kernel ends this process with SIGBUS,
         // which the worker has a row for; should its bytes change, the parser, which
         // is safe code, reads some other hostile message.
-        Ok(Self::Mapped(unsafe { Mmap::map(&file)? }))
+        Ok(Self::Mapped(unsafe { MmapOptions::new().len(length).map(&file)? }))
+    }
+
+    fn read(file: &OwnedFd, length: usize) -> io::Result<Vec<u8>> {
+        let mut bytes = Vec::with_capacity(length);
+        while bytes.len() < length {
+            let offset = bytes.len() as u64;
+            let read = rustix::io::retry_on_intr(|| {
+                rustix::io::pread(file, rustix::buffer::spare_capacity(&mut bytes), offset)
+            })?;
+            if read == 0 {
+                break;
+            }
+        }
+        Ok(bytes)
     }
 
     fn as_slice(&self) -> &[u8] {

@@ -19,6 +19,7 @@ use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
 
 use crate::fault::Ending;
 use crate::frame::{Answer, AnswerHead, Setup, Task};
+use crate::jail::JailState;
 use crate::page::SharedPage;
 use crate::process::cpu_time;
 use crate::stop::Stop;
@@ -49,6 +50,12 @@ pub enum CellError {
     /// It ended, or went wrong, on the built-in message.
     #[error("a new cell failed its self-test: {0}")]
     SelfTest(Line),
+    /// Its jail is not what the configuration requires.
+    #[error(
+        "the jail of a new cell is not what [workers] jail = \"required\" asks for: {0}; \
+         use a kernel that has it, or set \"best-effort\""
+    )]
+    Jail(JailState),
 }
 
 /// A living cell without a task.
@@ -118,6 +125,11 @@ impl Cell {
 
     pub(crate) fn pid(&self) -> u32 {
         self.child.id()
+    }
+
+    /// How it is jailed, as it said itself: to be asked before it has mail.
+    pub(crate) fn jail(&self) -> Option<JailState> {
+        self.page.page().jail()
     }
 
     /// Has a message judged, within its budget.

@@ -9,11 +9,14 @@ use lazaret_envelope::{Cause, Line, MessageId};
 use lazaret_route::{Limits, RouteConfig};
 use serde::{Deserialize, Serialize};
 
+use crate::jail::JailMode;
+
 /// What a cell must know before its first task. Goes as JSON behind its length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Setup {
     pub(crate) routes: Vec<RouteConfig>,
     pub(crate) limits: Limits,
+    pub(crate) jail: JailMode,
 }
 
 /// Longest setup in bytes.

@@ -6,7 +6,8 @@
 //! cell. The worker claims and watches ([`pool`], [`backlog`]), the cell parses
 //! and evaluates routes ([`cell`]); between them go frames ([`frame`]), one file
 //! descriptor per message, and a page that both can see ([`page`]). What a death
-//! means is one table ([`fault`]).
+//! means is one table ([`fault`]). What a cell could still do if a message took
+//! it over is one directory ([`jail`]).
 //!
 //! This is the only crate with `unsafe` code: a global allocator, memory maps,
 //! and a few system calls that no safe library offers. The parent side must
@@ -19,11 +20,14 @@ mod cell;
 mod child;
 mod fault;
 mod frame;
+#[doc(hidden)]
+pub mod jail;
 mod page;
 mod pool;
 mod process;
 mod selftest;
 mod signal;
+mod specimen;
 mod stop;
 
 pub use allocator::Allocator;
@@ -31,4 +35,7 @@ pub use backlog::Backlog;
 pub use budget::WorkersConfig;
 pub use cell::main as cell_main;
 pub use child::{CELL_COMMAND, CellError, Program};
+pub use jail::{JailMode, JailState};
 pub use pool::{Pool, Routed, StartError, WorkerStatus};
+#[doc(hidden)]
+pub use specimen::Specimen;

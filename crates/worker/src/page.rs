@@ -1,5 +1,5 @@
-//! A page of memory that a worker and its cell share: which message the cell
-//! has, at which stage, and the most memory it held.
+//! A page of memory that a worker and its cell share: how the cell is jailed,
+//! which message it has, at which stage, and the most memory it held.
 //!
 //! The cell writes, the worker reads after the cell's death; that is how a death
 //! is never blamed on a neighbour. The worker must believe nothing on it beyond
@@ -14,6 +14,8 @@ use lazaret_envelope::{Line, Stage};
 use memmap2::{MmapOptions, MmapRaw};
 use rustix::fs::{MemfdFlags, SealFlags};
 
+use crate::jail::JailState;
+
 /// Most bytes of a panic's message that are kept.
 const NOTE_BYTES_MAX: usize = 1024;
 
@@ -24,6 +26,7 @@ pub(crate) struct Page {
     task: AtomicU64,
     stage: AtomicU32,
     note_length: AtomicU32,
+    jail: AtomicU32,
     peak: AtomicU64,
     note: [AtomicU8; NOTE_BYTES_MAX],
 }
@@ -65,6 +68,16 @@ impl SharedPage {
 }
 
 impl Page {
+    /// The jail is shut, and this is how far it went.
+    pub(crate) fn set_jail(&self, state: JailState) {
+        self.jail.store(state.encode(), Ordering::Release);
+    }
+
+    /// How far the jail went; to be read before the cell has had a message.
+    pub(crate) fn jail(&self) -> Option<JailState> {
+        JailState::decode(self.jail.load(Ordering::Acquire))
+    }
+
     /// The cell has taken up a task.
     pub(crate) fn take(&self, task: u64) {
         self.note_length.store(0, Ordering::Relaxed);
@@ -133,7 +146,9 @@ mod tests {
         assert!(rustix::fs::ftruncate(&descriptor, 0).is_err());
         worker.page().note_length.store(u32::MAX, Ordering::Release);
         worker.page().stage.store(4711, Ordering::Release);
+        worker.page().jail.store(4711, Ordering::Release);
         assert!(worker.page().note().is_some());
         assert_eq!(worker.page().stage(), Stage::Idle);
+        assert_eq!(worker.page().jail(), None);
     }
 }

@@ -18,7 +18,7 @@ use tracing::{debug, error, warn};
 
 use crate::backlog::{Backlog, Next};
 use crate::budget::{WorkersConfig, address_space};
-use crate::child::{Cell, Ended, Judged, Program};
+use crate::child::{Cell, CellError, Ended, Judged, Program};
 use crate::fault::{self, cause_of};
 use crate::frame::{Answer, Setup};
 use crate::selftest::SelfTest;
@@ -87,6 +87,9 @@ pub enum StartError {
     /// A worker's directory can't be made.
     #[error(transparent)]
     Spool(#[from] SpoolError),
+    /// The cells can't be jailed as required.
+    #[error(transparent)]
+    Jail(#[from] CellError),
     /// The operating system refused.
     #[error("failed to start the workers: {0}")]
     Io(#[from] io::Error),
@@ -107,8 +110,9 @@ impl Pool {
         on_broken: impl Fn(SpoolError) + Send + Sync + 'static,
     ) -> Result<Self, StartError> {
         RouteTable::compile(&routes)?;
-        let setup = Setup { routes, limits: config.limits.clone() };
+        let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
+        SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
         let on_broken = Box::new(on_broken);
         let shared = Arc::new(Shared { owner, backlog, config, setup, program, stop, routed, on_broken });
         let mut pool = Self { threads: Vec::new(), meters: Vec::new(), shared };

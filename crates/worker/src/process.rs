@@ -29,12 +29,6 @@ pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
     Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
 }
 
-/// Makes the kernel end this process when the thread that started it ends.
-pub(crate) fn die_with_parent() -> io::Result<()> {
-    rustix::process::set_parent_process_death_signal(Some(rustix::process::Signal::KILL))?;
-    Ok(())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -11,9 +11,11 @@ use lazaret_envelope::{
     Address, Budget, Content, Digest, Envelope, Line, MessageId, Protocol, Timestamp, Transaction,
 };
 use rustix::fs::MemfdFlags;
+use tracing::{error, info, warn};
 
 use crate::child::{Cell, CellError, Ended, Program};
 use crate::frame::Setup;
+use crate::jail::{JailMode, JailState};
 use crate::stop::Stop;
 
 /// Small, and with a little of everything that real mail has.
@@ -70,10 +72,41 @@ impl SelfTest {
 
     /// Starts a cell and has it judge the message.
     pub(crate) fn start(&self, program: &Program, setup: &Setup, stop: &Stop) -> Result<Cell, CellError> {
-        let cell = Cell::start(program, setup).map_err(CellError::Start)?;
-        // Reading must start at the beginning each time; a cell shares the offset.
-        rustix::fs::seek(&self.file, rustix::fs::SeekFrom::Start(0))
-            .map_err(|error| CellError::Start(error.into()))?;
+        let cell = self.judge(Cell::start(program, setup).map_err(CellError::Start)?, stop)?;
+        match cell.jail() {
+            Some(state) if setup.jail.accepts(state) => Ok(cell),
+            Some(state) => Err(CellError::Jail(state)),
+            None => {
+                Err(CellError::SelfTest(Line::escaped("it took a message before it said how it is jailed")))
+            }
+        }
+    }
+
+    /// Says once, loudly where something is missing, how the cells will be jailed:
+    /// as a first one, which gets no mail, was. A cell that can't be had at all is
+    /// tried again by the workers, unless its jail is required.
+    pub(crate) fn prove_jail(&self, program: &Program, setup: &Setup, stop: &Stop) -> Result<(), CellError> {
+        match self.start(program, setup, stop).map(|cell| cell.jail()) {
+            Ok(Some(JailState::NONE)) if setup.jail == JailMode::Off => {
+                warn!("[workers] jail = \"off\": a message that takes over the parser has all our rights");
+            }
+            Ok(Some(state)) if state.is_full() => info!(jail = %state, "cells are jailed"),
+            Ok(Some(state)) if state.confines() => {
+                warn!(jail = %state, "this kernel lacks a part of the jail")
+            }
+            Ok(state) => error!(
+                jail = %state.unwrap_or(JailState::NONE),
+                "CELLS ARE NOT FULLY JAILED: this system lacks what keeps a message that takes over the \
+                 parser from doing harm; [workers] jail = \"required\" refuses to start without it"
+            ),
+            Err(error) if setup.jail == JailMode::Required => return Err(error),
+            Err(error) => error!(%error, "no cell yet, and nothing known about its jail"),
+        }
+        Ok(())
+    }
+
+    /// Has a cell judge the message.
+    pub(crate) fn judge(&self, cell: Cell, stop: &Stop) -> Result<Cell, CellError> {
         let file: BorrowedFd<'_> = self.file.as_fd();
         let judged = cell.judge((self.id, 1), file, (BUDGET, SPACE + self.size), stop);
         match (judged.ended, judged.cell) {

@@ -1,0 +1,312 @@
+//! One worker: a thread that claims messages, has its cell judge them, and acts
+//! on what comes of it.
+//!
+//! What a fault means is decided in [`fault`](crate::fault); here it is carried
+//! out. Nothing is held against a message before a fresh cell has proved, on the
+//! built-in benign one, that cells work at all. A worker must never look into a
+//! message, and never end because of one.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use lazaret_envelope::{Attempt, Budget, Cause, Envelope, Line, Report};
+use lazaret_route::Verdict;
+use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, WorkerId};
+use tracing::{debug, error, warn};
+
+use crate::backlog::{Backlog, Next};
+use crate::budget::address_space;
+use crate::child::{Cell, Ended, Judged};
+use crate::fault;
+use crate::frame::Answer;
+use crate::pool::{Meter, Routed, Shared};
+use crate::reports::{Reporter, fault_of};
+use crate::selftest::SelfTest;
+
+/// One worker.
+pub(crate) struct Worker {
+    pub(crate) id: WorkerId,
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) meter: Arc<Meter>,
+    pub(crate) self_test: SelfTest,
+    pub(crate) cell: Option<Cell>,
+}
+
+/// What became of a message in a cell.
+enum Outcome {
+    Verdict(Verdict),
+    Fault(Box<Report>),
+    /// Nothing that counts: it goes back as it was.
+    PutBack,
+}
+
+/// There is no cell that works, or the worker is asked to stop.
+struct NoCell;
+
+/// Cells that may end on the way to a message before it is held against it.
+const UNTAKEN_MAX: u32 = 3;
+
+/// Cells that fail their self-test in a row before that is a storm: one may be
+/// hit by somebody's kill.
+const SELF_TESTS: u32 = 3;
+
+/// Pause between self-tests in a storm, and before what had no room is tried
+/// again.
+const PAUSE: Duration = Duration::from_secs(1);
+
+impl Worker {
+    pub(crate) fn run(mut self) {
+        if let Err(error) = self.work() {
+            error!(worker = %self.id, %error, "worker stops: the spool can't be trusted");
+            (self.shared.on_broken)(error);
+        }
+    }
+
+    fn work(&mut self) -> Result<(), SpoolError> {
+        let backlog = Arc::clone(&self.shared.backlog);
+        loop {
+            match backlog.next()? {
+                Next::Stop => return Ok(()),
+                Next::Batch(names) => {
+                    self.batch(&names)?;
+                    backlog.finished();
+                }
+                Next::Struck(name) => {
+                    self.struck(name)?;
+                    backlog.finished_struck();
+                }
+            }
+            self.weather_a_storm();
+        }
+    }
+
+    /// Claims a batch and takes one after the other to its next state. One that
+    /// takes long holds up no other: the rest goes back. So it does, as far as it
+    /// can, should the spool break meanwhile.
+    fn batch(&mut self, names: &[Name]) -> Result<(), SpoolError> {
+        let backlog = Arc::clone(&self.shared.backlog);
+        let mut rest = self.shared.owner.claim(self.id, names)?.into_iter();
+        let mut worked = Ok(());
+        while let Some(claim) = rest.next() {
+            let place = backlog.beside_others();
+            let mut put_back_rest = || {
+                place.is_slow();
+                put_back(rest.by_ref());
+            };
+            worked = self.one(claim, &mut put_back_rest);
+            if worked.is_err() {
+                break;
+            }
+        }
+        put_back(rest);
+        worked
+    }
+
+    /// Claims a struck message while no cell has another one.
+    fn struck(&mut self, name: Name) -> Result<(), SpoolError> {
+        let backlog = Arc::clone(&self.shared.backlog);
+        let Some(place) = backlog.alone() else {
+            backlog.arrived(name);
+            return Ok(());
+        };
+        for claim in self.shared.owner.claim(self.id, &[name])? {
+            self.one(claim, &mut || ())?;
+        }
+        drop(place);
+        Ok(())
+    }
+
+    /// Takes one claim to its next state; `slow` is called should it take long.
+    fn one(&mut self, claim: Claim, slow: &mut dyn FnMut()) -> Result<(), SpoolError> {
+        if self.shared.stop.is_asked() {
+            return claim.put_back();
+        }
+        let message = match claim.open() {
+            Ok(message) => message,
+            Err(Unreadable::Io(error)) if error.severity() == Severity::Gone => return Ok(()),
+            Err(Unreadable::Io(error)) if error.severity() == Severity::NoRoom => {
+                warn!(id = %claim.name().id, %error, "put back");
+                self.shared.stop.wait(PAUSE);
+                return claim.put_back();
+            }
+            Err(Unreadable::Io(error)) => return Err(error),
+            Err(why) => return self.unreadable(claim, &why),
+        };
+        self.meter.set_message(Some(claim.name().id));
+        let outcome = self.judge(&claim, &message, slow)?;
+        self.meter.set_message(None);
+        match outcome {
+            Outcome::PutBack => claim.put_back(),
+            Outcome::Fault(report) => {
+                self.meter.faults.fetch_add(1, Ordering::Relaxed);
+                claim.defer(&report)
+            }
+            Outcome::Verdict(verdict) => self.routed(claim, verdict),
+        }
+    }
+
+    fn unreadable(&self, claim: Claim, why: &Unreadable) -> Result<(), SpoolError> {
+        self.meter.faults.fetch_add(1, Ordering::Relaxed);
+        let cause = why.cause().unwrap_or(Cause::Damaged);
+        let report = self.reporter(&claim).unreadable(cause, &why.to_string());
+        claim.defer(&report)
+    }
+
+    fn routed(&self, claim: Claim, verdict: Verdict) -> Result<(), SpoolError> {
+        if let Some(outbound) = claim.routed()? {
+            self.meter.judged.fetch_add(1, Ordering::Release);
+            // The receiver is gone only when everything ends; the message stays in
+            // outbound/ then and is put back by whoever ends it, or recovered.
+            let _ = self.shared.routed.send(Routed { outbound, verdict });
+        }
+        Ok(())
+    }
+
+    /// Has the message judged; again, if nobody knows whose fault it was.
+    fn judge(&mut self, claim: &Claim, message: &Message, slow: &mut dyn FnMut()) -> Result<Outcome, SpoolError> {
+        let envelope = &message.envelope;
+        let size = envelope.content.size;
+        let budget = self.shared.config.budget(size);
+        let reporter = self.reporter(claim);
+        if size > self.shared.config.max_size.0 {
+            let detail = format!("size: {size} bytes exceed max_size, {}", self.shared.config.max_size);
+            return Ok(Outcome::Fault(Box::new(reporter.fault(Cause::Limit, &detail, envelope, budget))));
+        }
+        let mut attempts = None;
+        let (mut tries, mut untaken) = (0, 0);
+        loop {
+            let Ok(judged) = self.in_cell(message, budget, slow) else { return Ok(Outcome::PutBack) };
+            let (cause, detail) = match (fault_of(&judged), &judged.ended) {
+                (Some(fault), _) => or_damage(message, fault),
+                (None, Ended::Answered(Answer::Verdict(bytes))) => {
+                    return Ok(self.verdict(reporter, envelope, budget, bytes));
+                }
+                (None, _) => return Ok(Outcome::PutBack),
+            };
+            // Whose fault it was is open until cells are known to work.
+            if self.prove_cell().is_err() {
+                warn!(id = %envelope.id, %cause, %detail, "not held against the message: cells don't work at all");
+                return Ok(Outcome::PutBack);
+            }
+            if !judged.taken && untaken < UNTAKEN_MAX {
+                warn!(id = %envelope.id, %detail, "the cell ended before it took the message; another one");
+                untaken += 1;
+                continue;
+            }
+            tries += 1;
+            let report = self.reporter(claim).judged(cause, &detail, envelope, budget, &judged);
+            let attempts = match &mut attempts {
+                Some(attempts) => attempts,
+                none => none.insert(claim.journal()?.attempts),
+            };
+            let what = format!("worker {}: {cause} at stage {}: {detail}", self.id, judged.stage);
+            attempts.push(Attempt { time: report.time, what: Line::escaped(what) });
+            if fault::next(cause, tries) == fault::Next::Defer {
+                let attempts = std::mem::take(attempts);
+                return Ok(Outcome::Fault(Box::new(Report { attempts, ..report })));
+            }
+            warn!(id = %envelope.id, %cause, stage = %judged.stage, %detail, tries, "faulted; once more, in a fresh cell");
+        }
+    }
+
+    /// One go in a cell.
+    fn in_cell(&mut self, message: &Message, budget: Budget, slow: &mut dyn FnMut()) -> Result<Judged, NoCell> {
+        let cell = match self.cell.take() {
+            Some(cell) => cell,
+            None => self.start_cell()?,
+        };
+        let envelope = &message.envelope;
+        let task = (envelope.id, envelope.transaction.recipients.len());
+        let space = address_space(budget, envelope.content.size);
+        let file = message.descriptor().expect("a message on a real disk has a descriptor");
+        let mut judged = cell.judge(task, file, (budget, space), &self.shared.stop, slow);
+        debug!(id = %envelope.id, worker = %self.id, usage = ?judged.usage, ended = ?judged.ended, "judged");
+        self.keep_cell(judged.cell.take());
+        Ok(judged)
+    }
+
+    fn keep_cell(&mut self, cell: Option<Cell>) {
+        self.meter.cell.store(cell.as_ref().map_or(0, Cell::pid), Ordering::Relaxed);
+        self.cell = cell;
+    }
+
+    /// Starts a cell and has it prove itself.
+    fn start_cell(&self) -> Result<Cell, NoCell> {
+        for _ in 0..SELF_TESTS {
+            if self.shared.stop.is_asked() {
+                return Err(NoCell);
+            }
+            self.meter.cells_started.fetch_add(1, Ordering::Relaxed);
+            match self.self_test.start(&self.shared.program, &self.shared.setup, &self.shared.stop) {
+                Ok(cell) => {
+                    debug!(worker = %self.id, pid = cell.pid(), "cell started");
+                    return Ok(cell);
+                }
+                Err(error) => error!(worker = %self.id, %error, "no cell"),
+            }
+        }
+        if !self.shared.stop.is_asked() {
+            self.shared.backlog.storm();
+        }
+        Err(NoCell)
+    }
+
+    /// After a fault: makes sure that cells work. One that answered a fault is put
+    /// to the test as it is, one that died has a successor started.
+    fn prove_cell(&mut self) -> Result<(), NoCell> {
+        let proven = self.cell.take().and_then(|cell| self.self_test.prove(cell, &self.shared.stop).ok());
+        let cell = match proven {
+            Some(cell) => cell,
+            None => self.start_cell()?,
+        };
+        self.keep_cell(Some(cell));
+        Ok(())
+    }
+
+    /// In a storm, tries cells until one works; then claiming goes on.
+    fn weather_a_storm(&mut self) {
+        while self.shared.backlog.is_storm() && !self.shared.stop.is_asked() {
+            if self.prove_cell().is_ok() {
+                return self.shared.backlog.calm();
+            }
+            self.shared.stop.wait(PAUSE);
+        }
+    }
+
+    /// A verdict is untrusted: checked against the task before it is believed.
+    fn verdict(&self, reporter: Reporter, envelope: &Envelope, budget: Budget, bytes: &[u8]) -> Outcome {
+        let recipients = &envelope.transaction.recipients;
+        let (cause, detail) = match Verdict::decode(bytes, recipients.len(), self.shared.setup.routes.len()) {
+            Ok(verdict) => match verdict.routes.iter().position(Option::is_none) {
+                None => return Outcome::Verdict(verdict),
+                Some(at) => (Cause::NoRoute, format!("no route matches recipient <{}>", recipients[at].address)),
+            },
+            Err(error) => (Cause::InvalidVerdict, error.to_string()),
+        };
+        Outcome::Fault(Box::new(reporter.fault(cause, &detail, envelope, budget)))
+    }
+
+    fn reporter(&self, claim: &Claim) -> Reporter {
+        Reporter { id: claim.name().id, worker: self.id, now: self.shared.owner.spool().now() }
+    }
+}
+
+/// Damaged bytes can do anything to a parser: then it was the disk.
+fn or_damage(message: &Message, (cause, detail): (Cause, String)) -> (Cause, String) {
+    match message.verify() {
+        Err(why) if why.cause().is_some() => (Cause::Damaged, format!("{why} (noticed after: {detail})")),
+        _ => (cause, detail),
+    }
+}
+
+/// Puts claims back unmarked. One that can't be stays where it is and is
+/// recovered by the next start.
+fn put_back(claims: impl Iterator<Item = Claim>) {
+    for claim in claims {
+        let id = claim.name().id;
+        if let Err(error) = claim.put_back() {
+            warn!(%id, %error, "a claim stays where it is; the next start recovers it");
+        }
+    }
+}
