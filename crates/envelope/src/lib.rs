@@ -29,7 +29,7 @@ pub use envelope::{
 pub use id::{IdError, MessageId};
 pub use line::{LINE_BYTES_MAX, Line, LineError};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
-pub use report::{Attempt, Budget, Report, Usage};
+pub use report::{Attempt, Budget, Fingerprint, Report, Usage};
 pub use text::{Reason, TextError};
 pub use units::{ByteSize, Span, UnitError};
 

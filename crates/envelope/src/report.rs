@@ -57,6 +57,18 @@ pub struct Attempt {
     pub what: Line,
 }
 
+/// What copies of a message are known by, and what was in force when it faulted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Fingerprint {
+    /// Digest of the content below the trace header fields.
+    pub digest: Digest,
+    /// Number of these bytes.
+    pub bytes: u64,
+    /// Digest of everything that the outcome depends on beside the message:
+    /// program version, budget, limits, routes.
+    pub terms: Digest,
+}
+
 /// What is told about a deferred message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
@@ -82,8 +94,8 @@ pub struct Report {
     pub budget: Option<Budget>,
     /// Earlier tries, oldest first.
     pub attempts: Vec<Attempt>,
-    /// Fingerprint of the content below the trace header fields.
-    pub fingerprint: Option<Digest>,
+    /// What copies of it are known by, if it was to blame.
+    pub fingerprint: Option<Fingerprint>,
     /// What the envelope says, where it could be read.
     pub summary: Option<Summary>,
 }
@@ -198,7 +210,9 @@ impl fmt::Display for Report {
         for attempt in self.attempts.iter().take(ATTEMPTS_MAX) {
             writeln!(f, "attempt {} {}", attempt.time, attempt.what)?;
         }
-        optional(f, "fingerprint", self.fingerprint)?;
+        if let Some(Fingerprint { digest, bytes, terms }) = self.fingerprint {
+            writeln!(f, "fingerprint {digest}\nfingerprint-bytes {bytes}\nterms {terms}")?;
+        }
         if let Some(summary) = &self.summary {
             write!(f, "{summary}")?;
         }
@@ -252,6 +266,8 @@ struct Draft {
     budget_wall: Option<Duration>,
     attempts: Vec<Attempt>,
     fingerprint: Option<Digest>,
+    fingerprint_bytes: Option<u64>,
+    terms: Option<Digest>,
     arrived: Option<Timestamp>,
     origin: Option<Line>,
     size: Option<u64>,
@@ -286,6 +302,10 @@ impl Draft {
             }
             "attempt" => self.attempt(fields, value),
             "fingerprint" => fields.once(&mut self.fingerprint, "fingerprint", value.parse::<Digest>()),
+            "fingerprint-bytes" => {
+                fields.once(&mut self.fingerprint_bytes, "fingerprint-bytes", value.parse::<u64>())
+            }
+            "terms" => fields.once(&mut self.terms, "terms", value.parse::<Digest>()),
             "arrived" => fields.once(&mut self.arrived, "arrived", value.parse::<Timestamp>()),
             "origin" => fields.once(&mut self.origin, "origin", Line::parse(value)),
             "size" => fields.once(&mut self.size, "size", value.parse::<u64>()),
@@ -325,6 +345,10 @@ impl Draft {
             (Some(memory), Some(cpu), Some(wall)) => Some(Budget { memory, cpu, wall }),
             _ => None,
         };
+        let fingerprint = match (self.fingerprint, self.fingerprint_bytes, self.terms) {
+            (Some(digest), Some(bytes), Some(terms)) => Some(Fingerprint { digest, bytes, terms }),
+            _ => None,
+        };
         let summary = match self.arrived {
             Some(arrived) => Some(Summary {
                 arrived,
@@ -349,7 +373,7 @@ impl Draft {
             usage,
             budget,
             attempts: self.attempts,
-            fingerprint: self.fingerprint,
+            fingerprint,
             summary,
         })
     }
@@ -370,7 +394,7 @@ mod tests {
         report.budget =
             Some(Budget { memory: 1, cpu: Duration::from_secs(1), wall: Duration::from_secs(30) });
         report.attempts = vec![Attempt { time, what: Line::escaped("worker 3: killed") }];
-        report.fingerprint = Some(Digest([9; 32]));
+        report.fingerprint = Some(Fingerprint { digest: Digest([9; 32]), bytes: 11, terms: Digest([8; 32]) });
         report.summary = Some(Summary {
             arrived: time,
             origin: Line::escaped("esmtp 127.0.0.1:9"),
