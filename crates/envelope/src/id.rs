@@ -27,6 +27,13 @@ impl MessageId {
         Self(time | (unique & ((1 << 80) - 1)))
     }
 
+    /// A later id of about the same time; the low 32 bits of `step` keep others
+    /// from guessing it.
+    #[must_use]
+    pub fn following(self, step: u128) -> Self {
+        Self(self.0.saturating_add(1 + (step & u128::from(u32::MAX))))
+    }
+
     /// The arrival time that the id carries, in Unix milliseconds.
     #[must_use]
     pub fn millis(self) -> u64 {

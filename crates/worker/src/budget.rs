@@ -19,6 +19,10 @@ use crate::jail::JailMode;
 pub struct WorkersConfig {
     /// Number of workers, each with one cell. Default: one per processor.
     pub count: u16,
+    /// Messages beyond `count` that may be in cells because they take long: each
+    /// goes to the lowest priority, and another cell takes its place for other
+    /// mail. Default: twice `count`.
+    pub spares: Option<u16>,
     /// Heap that a message may take in its cell …
     pub memory: ByteSize,
     /// … plus this many bytes for each byte of the message.
@@ -43,6 +47,7 @@ impl Default for WorkersConfig {
         let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
         Self {
             count: u16::try_from(cores).unwrap_or(u16::MAX),
+            spares: None,
             memory: ByteSize(24 << 20),
             memory_per_byte: 8,
             cpu_time: Span(Duration::from_secs(1)),
@@ -62,6 +67,18 @@ const WALL_PER_CPU: u32 = 10;
 const MIB: u64 = 1 << 20;
 
 impl WorkersConfig {
+    /// Workers that judge mail at full speed at a time.
+    #[must_use]
+    pub fn workers(&self) -> u16 {
+        self.count.max(1)
+    }
+
+    /// Threads, and so cells, in all: those at full speed and those that are slow.
+    #[must_use]
+    pub fn threads(&self) -> u16 {
+        self.workers().saturating_add(self.spares.unwrap_or(self.workers().saturating_mul(2)))
+    }
+
     /// What a message of `size` bytes may cost.
     #[must_use]
     pub fn budget(&self, size: u64) -> Budget {

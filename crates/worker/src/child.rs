@@ -132,25 +132,27 @@ impl Cell {
         self.page.page().jail()
     }
 
-    /// Has a message judged, within its budget.
+    /// Has a message judged, within its budget. Should it take long, the cell goes
+    /// to the lowest priority, and `slow` is called, once.
     pub(crate) fn judge(
         mut self,
         (id, recipients): (MessageId, usize),
         message: BorrowedFd<'_>,
         (budget, space): (Budget, u64),
         stop: &Stop,
+        slow: &mut dyn FnMut(),
     ) -> Judged {
         self.tasks += 1;
-        let mut watch = Watch { started: Instant::now(), cpu_before: self.cpu(), budget, answer: Vec::new() };
+        let mut watch = Watch::new(self.cpu(), budget);
         let (ended, head) = match self.hand_over(id, message, budget, space) {
-            Ok(()) => self.watch(&mut watch, recipients, stop),
+            Ok(()) => self.watch(&mut watch, recipients, stop, slow),
             Err(_) => (self.death(), None),
         };
         self.judged(ended, head, &watch)
     }
 
     fn judged(mut self, ended: Ended, head: Option<AnswerHead>, watch: &Watch) -> Judged {
-        let cpu = self.cpu().saturating_sub(watch.cpu_before);
+        let cpu = watch.used(self.cpu());
         let answered = matches!(ended, Ended::Answered(_));
         if !answered {
             self.end();
@@ -165,7 +167,8 @@ impl Cell {
             stage: if taken { page.stage() } else { Stage::Idle },
             note: page.note().filter(|_| taken),
             taken,
-            cell: head.is_some_and(|head| answered && !head.retire).then_some(self),
+            // A slow message's cell has the lowest priority for ever.
+            cell: head.is_some_and(|head| answered && !head.retire && !watch.slow).then_some(self),
         }
     }
 
@@ -199,7 +202,13 @@ impl Cell {
     /// Waits for the answer, the cell's death, the end of a budget, or a request
     /// to stop. The cell's CPU clock is read from outside, so a spinning parser
     /// can't hide; a machine under load makes nothing look expensive.
-    fn watch(&mut self, watch: &mut Watch, recipients: usize, stop: &Stop) -> (Ended, Option<AnswerHead>) {
+    fn watch(
+        &mut self,
+        watch: &mut Watch,
+        recipients: usize,
+        stop: &Stop,
+        slow: &mut dyn FnMut(),
+    ) -> (Ended, Option<AnswerHead>) {
         loop {
             let left = match watch.left(self.cpu()) {
                 Ok(left) => left,
@@ -222,6 +231,10 @@ impl Cell {
             }
             if stopped {
                 return (Ended::Stopped, None);
+            }
+            if !answer && watch.is_slow_now(self.cpu()) {
+                yield_processor(pid(&self.child));
+                slow();
             }
         }
     }
@@ -304,22 +317,62 @@ struct Watch {
     cpu_before: Duration,
     budget: Budget,
     answer: Vec<u8>,
+    slow: bool,
 }
 
 /// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
 const WAIT_MIN: Duration = Duration::from_millis(1);
 
+/// A message is slow when it has used so much CPU time. Benign mail takes some
+/// milliseconds, large mail 18 ms a MiB.
+const SLOW_CPU: Duration = Duration::from_millis(150);
+
+/// A message is slow, too, when it has taken so long on the clock, whatever the
+/// machine did meanwhile.
+const SLOW_WALL: Duration = Duration::from_secs(2);
+
+/// How many times longer a slow message may take on the clock: at the lowest
+/// priority it waits for others, and that is not its fault.
+const SLOW_WALL_FACTOR: u32 = 20;
+
 impl Watch {
-    /// How long nothing can go over a budget, or which one is used up.
+    fn new(cpu_before: Duration, budget: Budget) -> Self {
+        Self { started: Instant::now(), cpu_before, budget, answer: Vec::new(), slow: false }
+    }
+
+    /// How long nothing can go over a budget or become slow, or which budget is
+    /// used up.
     fn left(&self, cpu: Duration) -> Result<Duration, Ended> {
-        let cpu = self.budget.cpu.checked_sub(cpu.saturating_sub(self.cpu_before));
-        let wall = self.budget.wall.checked_sub(self.started.elapsed());
-        match (cpu, wall) {
+        let (used, elapsed) = (self.used(cpu), self.started.elapsed());
+        let wall =
+            if self.slow { self.budget.wall.saturating_mul(SLOW_WALL_FACTOR) } else { self.budget.wall };
+        match (self.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
             (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
             (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
-            (Some(cpu), Some(wall)) => Ok(cpu.min(wall).max(WAIT_MIN)),
+            (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(WAIT_MIN)),
+            (Some(cpu), Some(wall)) => {
+                let until_slow = SLOW_CPU.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed));
+                Ok(cpu.min(wall).min(until_slow).max(WAIT_MIN))
+            }
         }
     }
+
+    fn used(&self, cpu: Duration) -> Duration {
+        cpu.saturating_sub(self.cpu_before)
+    }
+
+    /// Whether it is slow since now.
+    fn is_slow_now(&mut self, cpu: Duration) -> bool {
+        let slow = self.used(cpu) >= SLOW_CPU || self.started.elapsed() >= SLOW_WALL;
+        slow && !std::mem::replace(&mut self.slow, slow)
+    }
+}
+
+/// Lets a cell have what others leave of the processors. There is no way back.
+fn yield_processor(cell: Pid) {
+    const LOWEST: i32 = 19;
+    // Fails only where the cell has ended, which its watch sees at once.
+    let _ = rustix::process::setpriority_process(Some(cell), LOWEST);
 }
 
 fn pid(child: &Child) -> Pid {

@@ -25,10 +25,12 @@ pub mod jail;
 mod page;
 mod pool;
 mod process;
+mod reports;
 mod selftest;
 mod signal;
 mod specimen;
 mod stop;
+mod worker;
 
 pub use allocator::Allocator;
 pub use backlog::Backlog;

@@ -58,7 +58,9 @@ pub(crate) fn fault_of(judged: &Judged) -> Option<(Cause, String)> {
         Ended::Stopped | Ended::Answered(Answer::Verdict(_)) => return None,
         Ended::Answered(Answer::Fault(cause, detail)) => (*cause, detail.to_string()),
         Ended::OverCpu => (Cause::CpuTime, "the CPU budget is used up".to_owned()),
-        Ended::OverWall => (Cause::WallTime, "the wall-time budget is used up, with CPU time to spare".to_owned()),
+        Ended::OverWall => {
+            (Cause::WallTime, "the wall-time budget is used up, with CPU time to spare".to_owned())
+        }
         Ended::Nonsense(what) => (Cause::InvalidVerdict, what.clone()),
         Ended::Died(ending) => {
             let cause = cause_of(*ending);

@@ -14,7 +14,7 @@ use rustix::fs::MemfdFlags;
 use tracing::{error, info, warn};
 
 use crate::child::{Cell, CellError, Ended, Program};
-use crate::frame::Setup;
+use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
 use crate::stop::Stop;
 
@@ -108,9 +108,9 @@ impl SelfTest {
     /// Has a cell judge the message.
     pub(crate) fn judge(&self, cell: Cell, stop: &Stop) -> Result<Cell, CellError> {
         let file: BorrowedFd<'_> = self.file.as_fd();
-        let judged = cell.judge((self.id, 1), file, (BUDGET, SPACE + self.size), stop);
+        let judged = cell.judge((self.id, 1), file, (BUDGET, SPACE + self.size), stop, &mut || ());
         match (judged.ended, judged.cell) {
-            (Ended::Answered(_), Some(cell)) => Ok(cell),
+            (Ended::Answered(Answer::Verdict(_)), Some(cell)) => Ok(cell),
             (ended, _) => Err(CellError::SelfTest(Line::escaped(match judged.note {
                 Some(note) => format!("{ended:?} at stage {}: {note}", judged.stage),
                 None => format!("{ended:?} at stage {}", judged.stage),

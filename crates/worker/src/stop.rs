@@ -5,6 +5,7 @@
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::sync::Arc;
+use std::time::Duration;
 
 use rustix::event::{EventfdFlags, PollFd, PollFlags, Timespec, eventfd, poll};
 
@@ -23,8 +24,14 @@ impl Stop {
     }
 
     pub(crate) fn is_asked(&self) -> bool {
+        self.wait(Duration::ZERO)
+    }
+
+    /// Waits at most so long; whether it is asked to stop.
+    pub(crate) fn wait(&self, time: Duration) -> bool {
         let mut descriptors = [PollFd::new(&self.0, PollFlags::IN)];
-        poll(&mut descriptors, Some(&Timespec { tv_sec: 0, tv_nsec: 0 })).is_ok_and(|ready| ready > 0)
+        let time = Timespec::try_from(time).unwrap_or(Timespec { tv_sec: i64::MAX, tv_nsec: 0 });
+        poll(&mut descriptors, Some(&time)).is_ok_and(|ready| ready > 0)
     }
 }
 

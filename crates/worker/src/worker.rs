@@ -15,7 +15,7 @@ use lazaret_route::Verdict;
 use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, WorkerId};
 use tracing::{debug, error, warn};
 
-use crate::backlog::{Backlog, Next};
+use crate::backlog::Next;
 use crate::budget::address_space;
 use crate::child::{Cell, Ended, Judged};
 use crate::fault;
@@ -164,7 +164,12 @@ impl Worker {
     }
 
     /// Has the message judged; again, if nobody knows whose fault it was.
-    fn judge(&mut self, claim: &Claim, message: &Message, slow: &mut dyn FnMut()) -> Result<Outcome, SpoolError> {
+    fn judge(
+        &mut self,
+        claim: &Claim,
+        message: &Message,
+        slow: &mut dyn FnMut(),
+    ) -> Result<Outcome, SpoolError> {
         let envelope = &message.envelope;
         let size = envelope.content.size;
         let budget = self.shared.config.budget(size);
@@ -211,7 +216,12 @@ impl Worker {
     }
 
     /// One go in a cell.
-    fn in_cell(&mut self, message: &Message, budget: Budget, slow: &mut dyn FnMut()) -> Result<Judged, NoCell> {
+    fn in_cell(
+        &mut self,
+        message: &Message,
+        budget: Budget,
+        slow: &mut dyn FnMut(),
+    ) -> Result<Judged, NoCell> {
         let cell = match self.cell.take() {
             Some(cell) => cell,
             None => self.start_cell()?,
@@ -255,7 +265,7 @@ impl Worker {
     /// After a fault: makes sure that cells work. One that answered a fault is put
     /// to the test as it is, one that died has a successor started.
     fn prove_cell(&mut self) -> Result<(), NoCell> {
-        let proven = self.cell.take().and_then(|cell| self.self_test.prove(cell, &self.shared.stop).ok());
+        let proven = self.cell.take().and_then(|cell| self.self_test.judge(cell, &self.shared.stop).ok());
         let cell = match proven {
             Some(cell) => cell,
             None => self.start_cell()?,
@@ -280,7 +290,9 @@ impl Worker {
         let (cause, detail) = match Verdict::decode(bytes, recipients.len(), self.shared.setup.routes.len()) {
             Ok(verdict) => match verdict.routes.iter().position(Option::is_none) {
                 None => return Outcome::Verdict(verdict),
-                Some(at) => (Cause::NoRoute, format!("no route matches recipient <{}>", recipients[at].address)),
+                Some(at) => {
+                    (Cause::NoRoute, format!("no route matches recipient <{}>", recipients[at].address))
+                }
             },
             Err(error) => (Cause::InvalidVerdict, error.to_string()),
         };
