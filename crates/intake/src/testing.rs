@@ -9,7 +9,7 @@ use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
 
 use lazaret_envelope::Timestamp;
-use lazaret_spool::storage::{Room, Status, Storage, StoredFile};
+use lazaret_spool::storage::{LockFile, Room, Status, Storage, StoredFile};
 use lazaret_spool::{Dir, Disk, Spool, WorkerId};
 use rustix::io::Errno;
 use tempfile::TempDir;
@@ -141,6 +141,10 @@ impl Storage for FaultyDisk {
 
     fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
         self.disk.make_worker(worker)
+    }
+
+    fn lock_file(&self) -> io::Result<Box<dyn LockFile>> {
+        self.disk.lock_file()
     }
 
     fn room(&self) -> io::Result<Room> {

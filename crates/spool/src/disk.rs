@@ -17,8 +17,8 @@ use lazaret_envelope::Timestamp;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
-use crate::layout::{CLAIMED, Dir, WorkerId};
-use crate::storage::{Kind, Room, Status, Storage, StoredFile};
+use crate::layout::{CLAIMED, Dir, LOCK_FILE, WorkerId};
+use crate::storage::{Kind, LOCK_TEXT_BYTES_MAX, LockFile, Room, Status, Storage, StoredFile};
 
 /// A spool on a real file system.
 #[derive(Debug)]
@@ -33,6 +33,7 @@ const DIRECTORY: OFlags =
 const NEW_FILE: OFlags =
     OFlags::RDWR.union(OFlags::CREATE).union(OFlags::EXCL).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 const APPEND: OFlags = OFlags::RDWR.union(OFlags::APPEND).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
+const LOCK: OFlags = OFlags::RDWR.union(OFlags::CREATE).union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW);
 const READ: OFlags = OFlags::RDONLY.union(OFlags::CLOEXEC).union(OFlags::NOFOLLOW).union(OFlags::NONBLOCK);
 
 impl Disk {
@@ -154,6 +155,11 @@ impl Storage for Disk {
         }
     }
 
+    fn lock_file(&self) -> io::Result<Box<dyn LockFile>> {
+        let file = fs::openat(&self.top, LOCK_FILE, LOCK, Mode::RUSR | Mode::WUSR)?;
+        Ok(Box::new(DiskLock(file.into())))
+    }
+
     fn room(&self) -> io::Result<Room> {
         let system = fs::fstatvfs(&self.top)?;
         let bytes = fs2::available_space(&self.root)?;
@@ -209,11 +215,7 @@ impl StoredFile for DiskFile {
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        match fs2::FileExt::try_lock_exclusive(&self.0) {
-            Ok(()) => Ok(true),
-            Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
-            Err(error) => Err(error),
-        }
+        try_lock(&self.0)
     }
 
     fn is_linked(&self) -> io::Result<bool> {
@@ -222,6 +224,36 @@ impl StoredFile for DiskFile {
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
         Some(self.0.as_fd())
+    }
+}
+
+#[derive(Debug)]
+struct DiskLock(File);
+
+impl LockFile for DiskLock {
+    fn try_lock(&self) -> io::Result<bool> {
+        try_lock(&self.0)
+    }
+
+    fn text(&mut self) -> io::Result<Vec<u8>> {
+        let mut text = vec![0; LOCK_TEXT_BYTES_MAX];
+        let count = self.0.read_at(&mut text, 0)?;
+        text.truncate(count);
+        Ok(text)
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        self.0.set_len(0)?;
+        self.0.write_all_at(text.as_bytes(), 0)?;
+        self.0.sync_all()
+    }
+}
+
+fn try_lock(file: &File) -> io::Result<bool> {
+    match fs2::FileExt::try_lock_exclusive(file) {
+        Ok(()) => Ok(true),
+        Err(error) if error.raw_os_error() == fs2::lock_contended_error().raw_os_error() => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -7,9 +7,7 @@
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
 use std::fmt;
-use std::fs::{self, File};
-use std::io::{self, Read, Seek, Write};
-use std::os::unix::fs::OpenOptionsExt;
+use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -24,6 +22,7 @@ use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name, report_name};
 use crate::name::Name;
 use crate::spool::Spool;
 use crate::state::Claim;
+use crate::storage::LockFile;
 
 /// The owner of a spool. Cheap to clone; the lock goes with the last clone.
 #[derive(Clone)]
@@ -33,7 +32,7 @@ pub struct Owner {
 }
 
 struct Shared {
-    lock: Mutex<File>,
+    lock: Mutex<Box<dyn LockFile>>,
     unsynced: Mutex<Unsynced>,
     was_clean: bool,
     in_order: AtomicBool,
@@ -76,9 +75,6 @@ pub enum TakeError {
 /// What the lock file says after a clean stop.
 const STOPPED: &str = "stopped cleanly\n";
 
-/// Most bytes of the lock file that are shown.
-const HOLDER_BYTES_MAX: u64 = 256;
-
 /// How long a rename waits for room in a directory before it gives up.
 const ROOM_TRIES: u32 = 60;
 
@@ -93,37 +89,23 @@ impl Owner {
     pub fn take(spool: Spool) -> Result<Self, TakeError> {
         let path = spool.root().join(LOCK_FILE);
         let io = |source| TakeError::Io { path: path.clone(), source };
-        let mut options = fs::OpenOptions::new();
-        let mut file = options
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(io)?;
-        let locked = fs2::FileExt::try_lock_exclusive(&file);
-        let mut text = String::new();
-        Read::by_ref(&mut file).take(HOLDER_BYTES_MAX).read_to_string(&mut text).map_err(io)?;
-        if let Err(error) = locked {
-            if error.raw_os_error() != fs2::lock_contended_error().raw_os_error() {
-                return Err(io(error));
-            }
-            return Err(TakeError::Held {
-                path: spool.root().into(),
-                holder: Line::escaped(text.trim_end()),
-            });
+        let mut lock = spool.storage.lock_file().map_err(io)?;
+        let locked = lock.try_lock().map_err(io)?;
+        let text = lock.text().map_err(io)?;
+        if !locked {
+            let holder = Line::escaped(text.trim_ascii_end());
+            return Err(TakeError::Held { path: spool.root().into(), holder });
         }
-        let was_clean = text.is_empty() || text == STOPPED;
+        let was_clean = text.is_empty() || text == STOPPED.as_bytes();
         let holder = format!(
             "pid {}, lazaret {}, since {}\n",
             std::process::id(),
             env!("CARGO_PKG_VERSION"),
             spool.now().strftime("%FT%TZ")
         );
-        write_lock(&mut file, &holder).map_err(io)?;
+        lock.replace(&holder).map_err(io)?;
         let in_order = AtomicBool::new(was_clean);
-        let shared = Shared { lock: Mutex::new(file), unsynced: Mutex::default(), was_clean, in_order };
+        let shared = Shared { lock: Mutex::new(lock), unsynced: Mutex::default(), was_clean, in_order };
         Ok(Self { spool, shared: Arc::new(shared) })
     }
 
@@ -253,7 +235,7 @@ impl Owner {
         }
         self.sync_dir(Dir::Incoming)?;
         let mut lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
-        write_lock(&mut lock, STOPPED).context(|| "write the lock file")
+        lock.replace(STOPPED).context(|| "write the lock file")
     }
 
     pub(crate) fn note_unsynced(&self, dirs: impl IntoIterator<Item = Dir>, journal: Option<MessageId>) {
@@ -350,11 +332,4 @@ impl Owner {
 fn log_deferred(report: &Report) {
     info!(id = %report.id, cause = %report.cause, blame = %report.cause.blame(),
         detail = %report.detail, "deferred");
-}
-
-fn write_lock(file: &mut File, text: &str) -> io::Result<()> {
-    file.rewind()?;
-    file.set_len(0)?;
-    file.write_all(text.as_bytes())?;
-    file.sync_all()
 }

@@ -117,6 +117,31 @@ pub trait StoredFile: Send + Sync {
     fn descriptor(&self) -> Option<BorrowedFd<'_>>;
 }
 
+/// The file that the one owner of a spool holds locked, and that says who that is.
+pub trait LockFile: Send {
+    /// Takes the lock if nobody else has it; it goes with the descriptor.
+    ///
+    /// # Errors
+    /// As flock(2).
+    fn try_lock(&self) -> io::Result<bool>;
+
+    /// What stands in it, up to [`LOCK_TEXT_BYTES_MAX`].
+    ///
+    /// # Errors
+    /// As read(2).
+    fn text(&mut self) -> io::Result<Vec<u8>>;
+
+    /// Has it say something else, durably. A crash meanwhile may leave it empty
+    /// or torn.
+    ///
+    /// # Errors
+    /// As ftruncate(2), write(2) and fsync(2).
+    fn replace(&mut self, text: &str) -> io::Result<()>;
+}
+
+/// Most bytes of the lock file that are read.
+pub const LOCK_TEXT_BYTES_MAX: usize = 256;
+
 /// A disk that holds a spool.
 pub trait Storage: Send + Sync {
     /// Creates a file that must not exist yet, for reading and writing.
@@ -186,6 +211,12 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// As mkdir(2) and fsync(2).
     fn make_worker(&self, worker: WorkerId) -> io::Result<()>;
+
+    /// Opens the lock file, making it if need be.
+    ///
+    /// # Errors
+    /// As open(2).
+    fn lock_file(&self) -> io::Result<Box<dyn LockFile>>;
 
     /// Room that is left.
     ///
