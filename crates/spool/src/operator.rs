@@ -103,7 +103,10 @@ impl Spool {
     }
 
     /// The report about a message; `None` if there is none that can be read.
-    fn report(&self, id: MessageId) -> Result<Option<Report>, SpoolError> {
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn report(&self, id: MessageId) -> Result<Option<Report>, SpoolError> {
         let name = report_name(id);
         let file = match self.storage.open(Dir::Deferred, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),

@@ -36,6 +36,9 @@ pub struct WorkersConfig {
     pub wall_time: Span,
     /// Largest message that is judged, or taken in at all.
     pub max_size: ByteSize,
+    /// How long the content of a message that was to blame for a fault is
+    /// remembered: copies of it are deferred without a cell. `"0s"` for not at all.
+    pub repeats: Span,
     /// How the cells are jailed.
     pub jail: JailMode,
     /// Limits on the structure of a message.
@@ -54,6 +57,7 @@ impl Default for WorkersConfig {
             cpu_time_per_mib: Span(Duration::from_millis(200)),
             wall_time: Span(Duration::from_secs(30)),
             max_size: ByteSize(50 << 20),
+            repeats: Span(Duration::from_secs(24 * 60 * 60)),
             jail: JailMode::default(),
             limits: Limits::default(),
         }

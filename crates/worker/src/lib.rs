@@ -19,12 +19,14 @@ mod budget;
 mod cell;
 mod child;
 mod fault;
+mod fingerprint;
 mod frame;
 #[doc(hidden)]
 pub mod jail;
 mod page;
 mod pool;
 mod process;
+mod repeats;
 mod reports;
 mod selftest;
 mod signal;
@@ -39,5 +41,6 @@ pub use cell::main as cell_main;
 pub use child::{CELL_COMMAND, CellError, Program};
 pub use jail::{JailMode, JailState};
 pub use pool::{Pool, Routed, StartError, WorkerStatus};
+pub use repeats::RepeatsStatus;
 #[doc(hidden)]
 pub use specimen::Specimen;

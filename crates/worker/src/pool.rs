@@ -10,7 +10,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::Sender;
-use lazaret_envelope::MessageId;
+use lazaret_envelope::{Digest, MessageId};
 use lazaret_route::{RouteConfig, RouteTable, TableError, Verdict};
 use lazaret_spool::{Outbound, Owner, SpoolError, WorkerId};
 use tracing::error;
@@ -19,6 +19,7 @@ use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
 use crate::child::{CellError, Program};
 use crate::frame::Setup;
+use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
 use crate::worker::Worker;
@@ -62,6 +63,7 @@ pub(crate) struct Shared {
     pub(crate) backlog: Arc<Backlog>,
     pub(crate) config: WorkersConfig,
     pub(crate) setup: Setup,
+    pub(crate) repeats: Repeats,
     pub(crate) program: Program,
     pub(crate) stop: Stop,
     pub(crate) routed: Sender<Routed>,
@@ -119,8 +121,11 @@ impl Pool {
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
         SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
+        let repeats = Repeats::new(&config, &setup);
+        repeats.rebuild(owner.spool())?;
         let on_broken = Box::new(on_broken);
-        let shared = Arc::new(Shared { owner, backlog, config, setup, program, stop, routed, on_broken });
+        let shared = Shared { owner, backlog, config, setup, repeats, program, stop, routed, on_broken };
+        let shared = Arc::new(shared);
         let mut pool = Self { threads: Vec::new(), meters: Vec::new(), shared };
         for id in (0..pool.shared.config.threads()).map(WorkerId) {
             pool.shared.owner.make_worker(id)?;
@@ -153,6 +158,17 @@ impl Pool {
                 message: *meter.message.lock().unwrap_or_else(PoisonError::into_inner),
             })
             .collect()
+    }
+
+    /// How many faults are remembered, and how many copies that spared a cell.
+    #[must_use]
+    pub fn repeats(&self) -> RepeatsStatus {
+        self.shared.repeats.status()
+    }
+
+    /// Forgets what copies of a message are known by: it is to be tried again.
+    pub fn forget(&self, fingerprint: Digest) {
+        self.shared.repeats.forget(fingerprint);
     }
 
     /// Stops the workers at once: what is in a cell goes back without a mark.

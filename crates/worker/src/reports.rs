@@ -9,6 +9,7 @@ use lazaret_spool::WorkerId;
 use crate::child::{Ended, Judged};
 use crate::fault::{Ending, cause_of};
 use crate::frame::Answer;
+use crate::repeats::Repeat;
 
 /// What all reports of one worker about one message have in common.
 #[derive(Debug, Clone, Copy)]
@@ -30,6 +31,13 @@ impl Reporter {
     pub(crate) fn fault(self, cause: Cause, detail: &str, envelope: &Envelope, budget: Budget) -> Report {
         let mut report = self.unreadable(cause, detail).about(envelope);
         report.budget = Some(budget);
+        report
+    }
+
+    /// About a copy of a message that was to blame.
+    pub(crate) fn repeat(self, repeat: Repeat, envelope: &Envelope, budget: Budget) -> Report {
+        let mut report = self.fault(repeat.cause, &repeat.detail, envelope, budget);
+        report.fingerprint = Some(repeat.fingerprint);
         report
     }
 

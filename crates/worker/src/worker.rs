@@ -170,6 +170,7 @@ impl Worker {
         message: &Message,
         slow: &mut dyn FnMut(),
     ) -> Result<Outcome, SpoolError> {
+        let shared = Arc::clone(&self.shared);
         let envelope = &message.envelope;
         let size = envelope.content.size;
         let budget = self.shared.config.budget(size);
@@ -178,6 +179,14 @@ impl Worker {
             let detail = format!("size: {size} bytes exceed max_size, {}", self.shared.config.max_size);
             return Ok(Outcome::Fault(Box::new(reporter.fault(Cause::Limit, &detail, envelope, budget))));
         }
+        if let Some(repeat) = self.shared.repeats.recall(message, reporter.now, slow) {
+            return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
+        }
+        let mut trial = None;
+        let slow = &mut || {
+            trial.get_or_insert_with(|| shared.repeats.on_trial(message));
+            slow();
+        };
         let mut attempts = None;
         let (mut tries, mut untaken) = (0, 0);
         loop {
@@ -208,8 +217,9 @@ impl Worker {
             let what = format!("worker {}: {cause} at stage {}: {detail}", self.id, judged.stage);
             attempts.push(Attempt { time: report.time, what: Line::escaped(what) });
             if fault::next(cause, tries) == fault::Next::Defer {
-                let attempts = std::mem::take(attempts);
-                return Ok(Outcome::Fault(Box::new(Report { attempts, ..report })));
+                let mut report = Report { attempts: std::mem::take(attempts), ..report };
+                self.shared.repeats.remember(message, &mut report);
+                return Ok(Outcome::Fault(Box::new(report)));
             }
             warn!(id = %envelope.id, %cause, stage = %judged.stage, %detail, tries, "faulted; once more, in a fresh cell");
         }

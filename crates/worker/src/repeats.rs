@@ -1,0 +1,317 @@
+//! Copies of messages that were to blame for a fault: known again, and deferred
+//! without a cell.
+//!
+//! The same poison sent a thousand times costs one cell for each worker at most.
+//! A fault is remembered for as long as what it depends on stays the same (the
+//! [terms](Repeats::terms)), for a time, and until an operator releases the
+//! message. Nothing is remembered that was not a message's own fault, and what
+//! is remembered must never cost mail that has nothing to do with it more than a
+//! look at its size.
+//!
+//! A copy of a message that takes long in its cell waits, without one, for what
+//! comes of that: else the workers that take the place of slow ones would all
+//! try copies of one slow poison.
+//!
+//! What a message costs that is no copy: nothing while nothing is remembered;
+//! one look into a map if no remembered fault is of about its size; a read of its
+//! top, some 4 KiB, if one is; and only if both are of exactly one size below
+//! their trace fields is all of it hashed, at the speed of a read.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::io;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, Line, MessageId, Report, Timestamp};
+use lazaret_spool::{Dir, Message, Name, Spool, SpoolError};
+use tracing::{info, warn};
+
+use crate::budget::WorkersConfig;
+use crate::fingerprint::{TRACE_BYTES_MAX, digest_below, trace_length};
+use crate::frame::Setup;
+
+/// Most faults that are remembered, the latest: some 3 MiB. Also the most
+/// reports that are read at a start.
+pub(crate) const REPEATS_MAX: usize = 10_000;
+
+/// Most contents that are remembered because they took long and were no fault of
+/// the message: their copies need not wait for each other again.
+const CLEARED_MAX: usize = 64;
+
+/// Content, by what tells most apart at no cost: number of bytes, then digest.
+type Key = (u64, [u8; 32]);
+
+const LOWEST: [u8; 32] = [0; 32];
+const HIGHEST: [u8; 32] = [u8::MAX; 32];
+
+/// The faults that are remembered.
+#[derive(Debug)]
+pub(crate) struct Repeats {
+    terms: Digest,
+    /// How long a fault is remembered; zero for not at all.
+    keep: Duration,
+    /// More recipients than this are a fault of the envelope, not of the content.
+    recipients_max: usize,
+    known: Mutex<Known>,
+    /// A trial has ended.
+    tried: Condvar,
+    on_sight: AtomicU64,
+}
+
+#[derive(Debug, Default)]
+struct Known {
+    faults: BTreeMap<Key, Fault>,
+    /// The keys, oldest first.
+    ages: BTreeMap<(Timestamp, MessageId), Key>,
+    /// Contents that take long in a cell, as often as they do.
+    on_trial: Vec<Key>,
+    /// Contents that took long and are not to blame, oldest first.
+    cleared: VecDeque<Key>,
+}
+
+/// What is remembered of a fault.
+#[derive(Debug, Clone)]
+struct Fault {
+    first: MessageId,
+    time: Timestamp,
+    cause: Cause,
+    detail: Line,
+}
+
+/// A message that was known again.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct Repeat {
+    pub(crate) cause: Cause,
+    /// Names the message that was to blame first.
+    pub(crate) detail: String,
+    pub(crate) fingerprint: Fingerprint,
+}
+
+/// How many faults are remembered, and what that was good for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct RepeatsStatus {
+    /// Faults that are remembered.
+    pub known: u64,
+    /// Copies that needed no cell.
+    pub on_sight: u64,
+}
+
+impl Repeats {
+    /// Nothing is remembered yet.
+    pub(crate) fn new(config: &WorkersConfig, setup: &Setup) -> Self {
+        Self {
+            terms: terms(config, setup),
+            keep: config.repeats.0,
+            recipients_max: config.limits.recipients,
+            known: Mutex::default(),
+            tried: Condvar::new(),
+            on_sight: AtomicU64::new(0),
+        }
+    }
+
+    /// Knows a copy again. One of a message that takes long in a cell waits until
+    /// that is over; before it does, `slow` is called.
+    pub(crate) fn recall(&self, message: &Message, now: Timestamp, slow: &mut dyn FnMut()) -> Option<Repeat> {
+        // A message that can't be read is for others to find out.
+        let key = self.likely_copy(message, now).ok().flatten()?;
+        let mut known = self.lock();
+        if known.on_trial.contains(&key) {
+            drop(known);
+            slow();
+            known = self.lock();
+            while known.on_trial.contains(&key) {
+                known = self.tried.wait(known).unwrap_or_else(PoisonError::into_inner);
+            }
+        }
+        let Fault { first, time, cause, detail } = known.faults.get(&key)?.clone();
+        drop(known);
+        self.on_sight.fetch_add(1, Ordering::Relaxed);
+        let detail = format!("same content as {first}, deferred at {time} for {cause}: {detail}");
+        Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) })
+    }
+
+    /// What the message is known by, if there is anything that it may be a copy of.
+    fn likely_copy(&self, message: &Message, now: Timestamp) -> io::Result<Option<Key>> {
+        let size = message.envelope.content.size;
+        if !self.known(now).has_within(size.saturating_sub(TRACE_BYTES_MAX as u64), size) {
+            return Ok(None);
+        }
+        let trace = trace_length(message.content())?;
+        let bytes = size.saturating_sub(trace);
+        if !self.lock().has_within(bytes, bytes) {
+            return Ok(None);
+        }
+        Ok(Some((bytes, digest_below(message.content(), trace)?.0)))
+    }
+
+    /// The message takes long in its cell: copies wait for what comes of it, as
+    /// long as the value that is returned is held.
+    pub(crate) fn on_trial(&self, message: &Message) -> Trial<'_> {
+        let key = key(message).ok().filter(|key| {
+            let mut known = self.lock();
+            let wanted = !self.keep.is_zero() && !known.cleared.contains(key);
+            if wanted {
+                known.on_trial.push(*key);
+            }
+            wanted
+        });
+        Trial { repeats: self, key }
+    }
+
+    /// Remembers a message that was to blame itself; its report says then what
+    /// copies are known by.
+    pub(crate) fn remember(&self, message: &Message, report: &mut Report) {
+        let recipients = message.envelope.transaction.recipients.len();
+        if report.cause.blame() != Blame::Message || recipients > self.recipients_max {
+            return;
+        }
+        match key(message) {
+            Ok(key) => report.fingerprint = Some(self.fingerprint(key)),
+            Err(error) => return warn!(id = %report.id, %error, "no fingerprint"),
+        }
+        self.take(report, report.time);
+    }
+
+    /// Forgets content, so that it is tried again; whether it was known.
+    pub(crate) fn forget(&self, digest: Digest) -> bool {
+        let mut known = self.lock();
+        let before = known.faults.len();
+        known.faults.retain(|&(_, found), _| found != digest.0);
+        known.ages.retain(|_, (_, found)| *found != digest.0);
+        known.faults.len() < before
+    }
+
+    /// Remembers what the latest reports in quarantine tell of. Those of copies
+    /// don't count: a fault is remembered as long as the message that had it in a
+    /// cell is there.
+    pub(crate) fn rebuild(&self, spool: &Spool) -> Result<(), SpoolError> {
+        if self.keep.is_zero() {
+            return Ok(());
+        }
+        let mut latest = BTreeSet::<Name>::new();
+        spool.scan(Dir::Deferred, |name, _| {
+            latest.extend(name);
+            if latest.len() > REPEATS_MAX {
+                latest.pop_first();
+            }
+        })?;
+        let now = spool.now();
+        for name in latest {
+            match spool.report(name.id) {
+                Ok(Some(report)) if report.stage.is_some() => self.take(&report, now),
+                Ok(_) => {}
+                Err(error) => warn!(id = %name.id, %error, "a report can't be read"),
+            }
+        }
+        match self.status().known {
+            0 => {}
+            known => info!(known, "faults of messages in quarantine are remembered: copies need no cell"),
+        }
+        Ok(())
+    }
+
+    pub(crate) fn status(&self) -> RepeatsStatus {
+        let known = self.lock().faults.len() as u64;
+        RepeatsStatus { known, on_sight: self.on_sight.load(Ordering::Relaxed) }
+    }
+
+    fn fingerprint(&self, (bytes, digest): Key) -> Fingerprint {
+        Fingerprint { digest: Digest(digest), bytes, terms: self.terms }
+    }
+
+    /// Takes up what a report tells of, unless it holds no longer or is known.
+    fn take(&self, report: &Report, now: Timestamp) {
+        let Some(fingerprint) = report.fingerprint.filter(|found| found.terms == self.terms) else { return };
+        if report.cause.blame() != Blame::Message || self.keep.is_zero() {
+            return;
+        }
+        let Report { id, time, cause, ref detail, .. } = *report;
+        let fault = Fault { first: id, time, cause, detail: detail.clone() };
+        self.lock().insert((fingerprint.bytes, fingerprint.digest.0), fault);
+        drop(self.known(now));
+    }
+
+    /// What is remembered and still holds.
+    fn known(&self, now: Timestamp) -> MutexGuard<'_, Known> {
+        let mut known = self.lock();
+        let over =
+            |time: Timestamp| now.duration_since(time).try_into().is_ok_and(|age: Duration| age > self.keep);
+        while known.ages.first_key_value().is_some_and(|(&(time, _), _)| over(time)) {
+            known.drop_oldest();
+        }
+        known
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Known> {
+        self.known.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Known {
+    /// Whether any content of `least` to `most` bytes is known or on trial.
+    fn has_within(&self, least: u64, most: u64) -> bool {
+        self.faults.range((least, LOWEST)..=(most, HIGHEST)).next().is_some()
+            || self.on_trial.iter().any(|(bytes, _)| (least..=most).contains(bytes))
+    }
+
+    fn insert(&mut self, key: Key, fault: Fault) {
+        if self.faults.contains_key(&key) {
+            return;
+        }
+        self.ages.insert((fault.time, fault.first), key);
+        self.faults.insert(key, fault);
+        if self.ages.len() > REPEATS_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, key)) = self.ages.pop_first() {
+            self.faults.remove(&key);
+        }
+    }
+}
+
+/// A message that takes long in its cell.
+#[must_use = "the trial ends when this is dropped"]
+pub(crate) struct Trial<'a> {
+    repeats: &'a Repeats,
+    key: Option<Key>,
+}
+
+impl Drop for Trial<'_> {
+    fn drop(&mut self) {
+        let Some(key) = self.key else { return };
+        let mut known = self.repeats.lock();
+        if let Some(at) = known.on_trial.iter().position(|found| *found == key) {
+            known.on_trial.swap_remove(at);
+        }
+        if !known.faults.contains_key(&key) {
+            known.cleared.push_back(key);
+            if known.cleared.len() > CLEARED_MAX {
+                known.cleared.pop_front();
+            }
+        }
+        self.repeats.tried.notify_all();
+    }
+}
+
+fn key(message: &Message) -> io::Result<Key> {
+    let trace = trace_length(message.content())?;
+    let bytes = message.envelope.content.size.saturating_sub(trace);
+    Ok((bytes, digest_below(message.content(), trace)?.0))
+}
+
+/// What an outcome depends on beside the message: with a larger budget, another
+/// parser, or a route that does not look at the body, it may be another.
+fn terms(config: &WorkersConfig, setup: &Setup) -> Digest {
+    let WorkersConfig { memory, memory_per_byte, cpu_time, cpu_time_per_mib, wall_time, .. } = config;
+    let budget = (memory, memory_per_byte, cpu_time, cpu_time_per_mib, wall_time);
+    let terms = (env!("CARGO_PKG_VERSION"), budget, &setup.limits, &setup.routes);
+    let terms = serde_json::to_vec(&terms).expect("a setup is sent as JSON, too");
+    Digest(*blake3::hash(&terms).as_bytes())
+}
+
+#[cfg(test)]
+mod tests;

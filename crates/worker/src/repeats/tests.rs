@@ -1,0 +1,206 @@
+//! What is known again, and what must not be.
+
+use super::*;
+use lazaret_envelope::{Address, ByteSize, MailParams, Origin, Protocol, Recipient, ReversePath, Sender};
+use lazaret_envelope::{Span, Stage, Transaction};
+use lazaret_spool::{Owner, WorkerId};
+
+const WORKER: WorkerId = WorkerId(0);
+const POISON: &str = "Subject: poison\r\n\r\nboom\r\n";
+
+struct Place {
+    owner: Owner,
+    _folder: tempfile::TempDir,
+}
+
+impl Place {
+    fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let owner = Owner::take(Spool::create(&folder.path().join("spool")).unwrap()).unwrap();
+        owner.make_worker(WORKER).unwrap();
+        Self { owner, _folder: folder }
+    }
+
+    fn now(&self) -> Timestamp {
+        self.owner.spool().now()
+    }
+
+    fn accept(&self, recipients: usize, content: &str) -> lazaret_spool::Claim {
+        let to: Address = "a@example.org".parse().unwrap();
+        let sender = Sender { path: ReversePath(None), params: MailParams::default() };
+        let recipients = vec![Recipient::from(to); recipients];
+        let transaction = Transaction { sender, recipients };
+        let mut draft = self.owner.spool().begin(Origin::from(Protocol::Esmtp), transaction).unwrap();
+        draft.write(content.as_bytes()).unwrap();
+        draft.commit().unwrap();
+        let mut newest = None;
+        self.owner.spool().scan(Dir::Incoming, |name, _| newest = newest.max(name)).unwrap();
+        self.owner.claim(WORKER, newest.as_slice()).unwrap().pop().unwrap()
+    }
+
+    /// Has a message fault in a cell; gives its id.
+    fn fault(&self, repeats: &Repeats, cause: Cause, content: &str) -> MessageId {
+        let claim = self.accept(1, content);
+        let message = claim.open().unwrap();
+        let mut report = Report::new(message.envelope.id, cause, Line::escaped("boom"), self.now());
+        report.stage = Some(Stage::Parse);
+        repeats.remember(&message, &mut report);
+        claim.defer(&report).unwrap();
+        report.id
+    }
+
+    fn recall(&self, repeats: &Repeats, content: &str) -> Option<Repeat> {
+        let claim = self.accept(1, content);
+        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut || ());
+        claim.put_back().unwrap();
+        recalled
+    }
+}
+
+fn setup() -> Setup {
+    Setup { routes: Vec::new(), limits: lazaret_route::Limits::default(), jail: crate::jail::JailMode::Off }
+}
+
+fn repeats(config: &WorkersConfig) -> Repeats {
+    Repeats::new(config, &setup())
+}
+
+#[test]
+fn a_copy_is_known_whatever_hops_put_on_top() {
+    let (place, repeats) = (Place::new(), repeats(&WorkersConfig::default()));
+    assert_eq!(place.recall(&repeats, POISON), None);
+    let first = place.fault(&repeats, Cause::Memory, POISON);
+    let copy = place.recall(&repeats, &format!("Received: by b\r\n{POISON}")).unwrap();
+    assert_eq!(copy.cause, Cause::Memory);
+    assert!(copy.detail.starts_with(&format!("same content as {first}, deferred at ")), "{}", copy.detail);
+    assert!(copy.detail.ends_with(" for memory: boom"), "{}", copy.detail);
+    assert_eq!(copy.fingerprint.bytes, POISON.len() as u64);
+    for other in [&POISON.replace("boom", "bang"), &format!("X: y\r\n{POISON}"), &format!("{POISON}\r\n"), ""]
+    {
+        assert_eq!(place.recall(&repeats, other), None, "{other}");
+    }
+    assert_eq!(repeats.status(), RepeatsStatus { known: 1, on_sight: 1 });
+}
+
+#[test]
+fn only_a_message_that_is_to_blame_is_remembered() {
+    let (place, repeats) = (Place::new(), repeats(&WorkersConfig::default()));
+    for cause in Cause::ALL.into_iter().filter(|cause| cause.blame() != Blame::Message) {
+        place.fault(&repeats, cause, POISON);
+    }
+    assert_eq!(place.recall(&repeats, POISON), None);
+}
+
+#[test]
+fn too_many_recipients_are_no_fault_of_the_content() {
+    let mut config = WorkersConfig::default();
+    config.limits.recipients = 1;
+    let (place, repeats) = (Place::new(), repeats(&config));
+    let claim = place.accept(2, POISON);
+    let mut report = Report::new(claim.name().id, Cause::Limit, Line::escaped("recipients"), place.now());
+    repeats.remember(&claim.open().unwrap(), &mut report);
+    assert_eq!((report.fingerprint, repeats.status().known), (None, 0));
+}
+
+#[test]
+fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
+    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    place.fault(&known, Cause::Memory, POISON);
+    let copy = place.recall(&known, POISON).unwrap();
+    assert!(known.forget(copy.fingerprint.digest) && !known.forget(copy.fingerprint.digest));
+    assert_eq!(place.recall(&known, POISON), None);
+    place.fault(&known, Cause::Memory, POISON);
+    let claim = place.accept(1, POISON);
+    let later = |days: u64| place.now() + Duration::from_secs(days * 86_400);
+    assert!(known.recall(&claim.open().unwrap(), later(0), &mut || ()).is_some());
+    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut || ()), None);
+    assert_eq!(known.status().known, 0);
+    let off = repeats(&WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
+    place.fault(&off, Cause::Memory, POISON);
+    assert_eq!(place.recall(&off, POISON), None);
+}
+
+#[test]
+fn a_start_remembers_what_the_reports_tell_unless_the_terms_have_changed() {
+    let (place, config) = (Place::new(), WorkersConfig::default());
+    let first = place.fault(&repeats(&config), Cause::Crash, POISON);
+    let started = |config: &WorkersConfig| {
+        let repeats = repeats(config);
+        repeats.rebuild(place.owner.spool()).unwrap();
+        place.recall(&repeats, POISON)
+    };
+    let copy = started(&config).unwrap();
+    assert!(copy.cause == Cause::Crash && copy.detail.contains(&first.to_string()), "{copy:?}");
+    assert_eq!(started(&WorkersConfig { memory: ByteSize(1 << 30), ..config.clone() }), None);
+    assert!(
+        started(&WorkersConfig { count: 7, ..config.clone() }).is_some(),
+        "the number of workers is no term"
+    );
+    place.owner.release(first).unwrap();
+    assert_eq!(started(&config), None);
+}
+
+#[test]
+fn a_report_about_a_copy_keeps_nothing_alive() {
+    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    let first = place.fault(&known, Cause::Memory, POISON);
+    let claim = place.accept(1, POISON);
+    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut || ()).unwrap();
+    let mut report = Report::new(claim.name().id, copy.cause, Line::escaped(copy.detail), place.now());
+    report.fingerprint = Some(copy.fingerprint);
+    claim.defer(&report).unwrap();
+    place.owner.delete(first).unwrap();
+    let started = repeats(&WorkersConfig::default());
+    started.rebuild(place.owner.spool()).unwrap();
+    assert_eq!(started.status().known, 0);
+}
+
+#[test]
+fn the_latest_are_kept() {
+    let known = repeats(&WorkersConfig::default());
+    let start: Timestamp = "2026-11-22T08:00:00Z".parse().unwrap();
+    for number in 0..REPEATS_MAX as u64 + 5 {
+        let time = start + Duration::from_millis(number);
+        let first = MessageId::from_parts(number, 0);
+        let fault = Fault { first, time, cause: Cause::Panic, detail: Line::default() };
+        known.lock().insert((number, LOWEST), fault);
+    }
+    let kept = known.lock();
+    assert_eq!((kept.faults.len(), kept.ages.len()), (REPEATS_MAX, REPEATS_MAX));
+    assert!(!kept.has_within(0, 4) && kept.has_within(5, 5));
+}
+
+/// Has a copy asked about while the first is on trial; what it is told.
+fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat> {
+    let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
+    let message = first.open().unwrap();
+    let trial = known.on_trial(&message);
+    let now = place.now();
+    std::thread::scope(|scope| {
+        let (waits, waiting) = std::sync::mpsc::channel();
+        let copy = copy.open().unwrap();
+        let told = scope.spawn(move || known.recall(&copy, now, &mut || waits.send(()).unwrap()));
+        waiting.recv().unwrap();
+        let mut report = Report::new(message.envelope.id, cause, Line::escaped("boom"), now);
+        known.remember(&message, &mut report);
+        drop(trial);
+        told.join().unwrap()
+    })
+}
+
+#[test]
+fn a_copy_of_what_takes_long_waits_for_what_comes_of_it() {
+    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    assert_eq!(beside_a_trial(&place, &known, Cause::CpuTime).unwrap().cause, Cause::CpuTime);
+}
+
+#[test]
+fn what_took_long_and_was_not_to_blame_is_waited_for_once() {
+    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    assert_eq!(beside_a_trial(&place, &known, Cause::WallTime), None);
+    let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
+    let trial = known.on_trial(&first.open().unwrap());
+    let no_wait = &mut || panic!("waits again");
+    assert_eq!(known.recall(&copy.open().unwrap(), place.now(), no_wait), None);
+    drop(trial);
+}
