@@ -1,0 +1,126 @@
+//! A real cell, seen from outside, and what is said where a kernel lacks a part
+//! of the jail.
+//!
+//! What the cell says of itself must never be all that is looked at here.
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::process::{Command, ExitCode, Stdio};
+
+use lazaret_worker::{JailMode, Specimen};
+use libtest_mimic::{Failed, Trial};
+use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
+
+/// First argument of a program that starts a cell where a system call is lacking.
+pub(crate) const WITHOUT: &str = "without";
+
+pub(crate) fn trials() -> impl Iterator<Item = Trial> {
+    [
+        Trial::test("cell::jailed as seen from outside", jailed),
+        Trial::test("cell::free when asked for", free),
+        Trial::test("cell::without Landlock", without_landlock),
+        Trial::test("cell::without seccomp", without_seccomp),
+        Trial::test("cell::without close_range", without_close_range),
+    ]
+    .into_iter()
+}
+
+/// The value of a line of a file below /proc.
+fn value(file: &str, key: &str) -> String {
+    let text = fs::read_to_string(file).unwrap_or_else(|error| panic!("{file}: {error}"));
+    let line = text.lines().find_map(|line| line.strip_prefix(key)).expect(key);
+    line.split_whitespace().collect::<Vec<_>>().join(" ")
+}
+
+fn jailed() -> Result<(), Failed> {
+    let mut cell = Specimen::start(Vec::new(), JailMode::Required)?;
+    assert!(cell.jail().is_some_and(|state| state.is_full()), "{:?}", cell.jail());
+    let process = format!("/proc/{}", cell.pid());
+    let threads: Vec<_> = fs::read_dir(format!("{process}/task"))?.collect::<Result<_, _>>()?;
+    assert_eq!(threads.len(), 2, "one that waits and one that parses");
+    for thread in threads {
+        let status = thread.path().join("status").display().to_string();
+        for (key, expected) in [("Seccomp:", "2"), ("NoNewPrivs:", "1"), ("CapEff:", "0000000000000000")] {
+            assert_eq!(value(&status, key), expected, "{key} {status}");
+        }
+    }
+    for (key, expected) in [
+        ("Max open files", "4 4 files"),
+        ("Max core file size", "0 0 bytes"),
+        ("Max file size", "0 0 bytes"),
+        ("Max processes", "0 0 processes"),
+    ] {
+        assert_eq!(value(&format!("{process}/limits"), key), expected, "{key}");
+    }
+    assert_eq!(value(&format!("{process}/oom_score_adj"), ""), "1000");
+    cell.judge()?;
+    if rustix::process::geteuid().is_root() {
+        let open: BTreeMap<_, _> = fs::read_dir(format!("{process}/fd"))?
+            .map(|entry| entry.and_then(|entry| Ok((entry.file_name(), fs::read_link(entry.path())?))))
+            .collect::<Result<_, _>>()?;
+        let kinds: Vec<_> = open
+            .iter()
+            .map(|(fd, to)| format!("{fd:?} {}", to.display()))
+            .map(|to| to[..8].to_owned())
+            .collect();
+        assert_eq!(kinds, ["\"0\" sock", "\"1\" pipe", "\"2\" pipe"], "{open:?}");
+    } else {
+        let error = fs::read_dir(format!("{process}/fd")).map(drop).unwrap_err();
+        assert_eq!(error.kind(), std::io::ErrorKind::PermissionDenied, "it can be looked into");
+    }
+    Ok(())
+}
+
+fn free() -> Result<(), Failed> {
+    let cell = Specimen::start(Vec::new(), JailMode::Off)?;
+    assert_eq!(cell.jail().map(|state| state.to_string()), Some("none".to_owned()));
+    assert_eq!(
+        value(&format!("/proc/{}/status", cell.pid()), "Seccomp:"),
+        value("/proc/self/status", "Seccomp:")
+    );
+    Ok(())
+}
+
+fn without_landlock() -> Result<(), Failed> {
+    let missing = "Landlock, Landlock for TCP, signals and abstract sockets (ABI 6)";
+    lacking(libc::SYS_landlock_create_ruleset, missing)
+}
+
+fn without_seccomp() -> Result<(), Failed> {
+    lacking(libc::SYS_seccomp, "seccomp")
+}
+
+fn without_close_range() -> Result<(), Failed> {
+    lacking(libc::SYS_close_range, "closing of descriptors")
+}
+
+fn lacking(number: libc::c_long, missing: &str) -> Result<(), Failed> {
+    let run = |jail| -> Result<String, Failed> {
+        let mut command = Command::new("/proc/self/exe");
+        command.args([WITHOUT, &number.to_string(), jail]).stdin(Stdio::null()).stderr(Stdio::inherit());
+        Ok(String::from_utf8(command.output()?.stdout)?.trim().to_owned())
+    };
+    assert_eq!(run("best-effort")?, format!("partial, without {missing}"));
+    let refused = run("required")?;
+    assert!(refused.starts_with("the jail of a new cell is not what"), "{refused}");
+    assert!(refused.contains(&format!("partial, without {missing}")), "{refused}");
+    Ok(())
+}
+
+/// Says how a cell is jailed where a system call is lacking. Seccomp itself is
+/// what plays the poorer kernel.
+#[allow(clippy::print_stdout, reason = "this is the answer to the test")]
+pub(crate) fn without(number: &str, jail: &str) -> ExitCode {
+    let lacking = BTreeMap::from([(number.parse().expect("a number"), Vec::new())]);
+    let architecture = TargetArch::try_from(std::env::consts::ARCH).expect("a known one");
+    let (rest, lack) = (SeccompAction::Allow, SeccompAction::Errno(libc::ENOSYS.cast_unsigned()));
+    let filter = SeccompFilter::new(lacking, rest, lack, architecture).expect("a filter");
+    let filter: seccompiler::BpfProgram = filter.try_into().expect("a program");
+    apply_filter(&filter).expect("a kernel with seccomp");
+    let mode = if jail == "required" { JailMode::Required } else { JailMode::BestEffort };
+    match Specimen::start(Vec::new(), mode) {
+        Ok(cell) => println!("{}", cell.jail().expect("a state")),
+        Err(error) => println!("{error}"),
+    }
+    ExitCode::SUCCESS
+}
