@@ -16,6 +16,7 @@ use std::time::Duration;
 use crossbeam_channel::{Sender, bounded};
 use lazaret_envelope::MessageId;
 use lazaret_spool::{Owner, Spool};
+use lazaret_worker::Pool;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
@@ -186,14 +187,31 @@ fn done(answer: Option<Answer>) -> Result<(), Failure> {
     }
 }
 
+/// Makes sure that a message that is released is tried, and not taken for a copy
+/// of itself. Before the release: after it a worker may have seen it already.
+fn forget(owner: &Owner, pool: &Pool, id: MessageId) {
+    match owner.spool().report(id) {
+        Ok(report) => {
+            if let Some(fingerprint) = report.and_then(|report| report.fingerprint) {
+                pool.forget(fingerprint.digest);
+            }
+        }
+        Err(error) => warn!(%id, %error, "its report can't be read"),
+    }
+}
+
 /// Carries out what the daemon is asked to change.
-pub fn change(owner: &Owner, request: &Request) -> Answer {
+pub fn change(owner: &Owner, pool: &Pool, request: &Request) -> Answer {
     let (Request::Release(text) | Request::Delete(text)) = request else {
         return Answer::Failed(exit::USAGE, "not a change".into());
     };
     let changed = text.parse().map_err(|error| Failure::new(exit::USAGE, error)).and_then(|id| {
-        let changed =
-            if matches!(request, Request::Release(_)) { owner.release(id) } else { owner.delete(id) };
+        let changed = if matches!(request, Request::Release(_)) {
+            forget(owner, pool, id);
+            owner.release(id)
+        } else {
+            owner.delete(id)
+        };
         changed.map_err(Failure::from)
     });
     match changed {

@@ -277,7 +277,9 @@ impl Daemon {
             Event::Asked((request, answer)) => {
                 let done = match &request {
                     Request::Status => Answer::Status(Box::new(self.status())),
-                    Request::Release(_) | Request::Delete(_) => control::change(&self.owner, &request),
+                    Request::Release(_) | Request::Delete(_) => {
+                        control::change(&self.owner, &self.pool, &request)
+                    }
                 };
                 // Fails only when the command has given up waiting.
                 let _ = answer.send(done);

@@ -121,8 +121,8 @@ impl Pool {
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
         SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
-        let repeats = Repeats::new(&config, &setup);
-        repeats.rebuild(owner.spool())?;
+        let repeats = Repeats::new(owner.spool().clone(), &config, &setup);
+        repeats.rebuild()?;
         let on_broken = Box::new(on_broken);
         let shared = Shared { owner, backlog, config, setup, repeats, program, stop, routed, on_broken };
         let shared = Arc::new(shared);

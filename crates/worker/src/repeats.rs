@@ -48,6 +48,7 @@ const HIGHEST: [u8; 32] = [u8::MAX; 32];
 /// The faults that are remembered.
 #[derive(Debug)]
 pub(crate) struct Repeats {
+    spool: Spool,
     terms: Digest,
     /// How long a fault is remembered; zero for not at all.
     keep: Duration,
@@ -99,8 +100,9 @@ pub struct RepeatsStatus {
 
 impl Repeats {
     /// Nothing is remembered yet.
-    pub(crate) fn new(config: &WorkersConfig, setup: &Setup) -> Self {
+    pub(crate) fn new(spool: Spool, config: &WorkersConfig, setup: &Setup) -> Self {
         Self {
+            spool,
             terms: terms(config, setup),
             keep: config.repeats.0,
             recipients_max: config.limits.recipients,
@@ -126,6 +128,11 @@ impl Repeats {
         }
         let Fault { first, time, cause, detail } = known.faults.get(&key)?.clone();
         drop(known);
+        if matches!(self.spool.report(message.envelope.id), Ok(Some(_))) {
+            // It was deferred before and moved back by hand: that is a release, too.
+            self.forget(Digest(key.1));
+            return None;
+        }
         self.on_sight.fetch_add(1, Ordering::Relaxed);
         let detail = format!("same content as {first}, deferred at {time} for {cause}: {detail}");
         Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) })
@@ -185,20 +192,20 @@ impl Repeats {
     /// Remembers what the latest reports in quarantine tell of. Those of copies
     /// don't count: a fault is remembered as long as the message that had it in a
     /// cell is there.
-    pub(crate) fn rebuild(&self, spool: &Spool) -> Result<(), SpoolError> {
+    pub(crate) fn rebuild(&self) -> Result<(), SpoolError> {
         if self.keep.is_zero() {
             return Ok(());
         }
         let mut latest = BTreeSet::<Name>::new();
-        spool.scan(Dir::Deferred, |name, _| {
+        self.spool.scan(Dir::Deferred, |name, _| {
             latest.extend(name);
             if latest.len() > REPEATS_MAX {
                 latest.pop_first();
             }
         })?;
-        let now = spool.now();
+        let now = self.spool.now();
         for name in latest {
-            match spool.report(name.id) {
+            match self.spool.report(name.id) {
                 Ok(Some(report)) if report.stage.is_some() => self.take(&report, now),
                 Ok(_) => {}
                 Err(error) => warn!(id = %name.id, %error, "a report can't be read"),

@@ -61,13 +61,19 @@ fn setup() -> Setup {
     Setup { routes: Vec::new(), limits: lazaret_route::Limits::default(), jail: crate::jail::JailMode::Off }
 }
 
-fn repeats(config: &WorkersConfig) -> Repeats {
-    Repeats::new(config, &setup())
+fn with(place: &Place, config: &WorkersConfig) -> Repeats {
+    Repeats::new(place.owner.spool().clone(), config, &setup())
+}
+
+fn place() -> (Place, Repeats) {
+    let place = Place::new();
+    let repeats = with(&place, &WorkersConfig::default());
+    (place, repeats)
 }
 
 #[test]
 fn a_copy_is_known_whatever_hops_put_on_top() {
-    let (place, repeats) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, repeats) = place();
     assert_eq!(place.recall(&repeats, POISON), None);
     let first = place.fault(&repeats, Cause::Memory, POISON);
     let copy = place.recall(&repeats, &format!("Received: by b\r\n{POISON}")).unwrap();
@@ -84,7 +90,7 @@ fn a_copy_is_known_whatever_hops_put_on_top() {
 
 #[test]
 fn only_a_message_that_is_to_blame_is_remembered() {
-    let (place, repeats) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, repeats) = place();
     for cause in Cause::ALL.into_iter().filter(|cause| cause.blame() != Blame::Message) {
         place.fault(&repeats, cause, POISON);
     }
@@ -95,7 +101,8 @@ fn only_a_message_that_is_to_blame_is_remembered() {
 fn too_many_recipients_are_no_fault_of_the_content() {
     let mut config = WorkersConfig::default();
     config.limits.recipients = 1;
-    let (place, repeats) = (Place::new(), repeats(&config));
+    let place = Place::new();
+    let repeats = with(&place, &config);
     let claim = place.accept(2, POISON);
     let mut report = Report::new(claim.name().id, Cause::Limit, Line::escaped("recipients"), place.now());
     repeats.remember(&claim.open().unwrap(), &mut report);
@@ -104,7 +111,7 @@ fn too_many_recipients_are_no_fault_of_the_content() {
 
 #[test]
 fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
-    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, known) = place();
     place.fault(&known, Cause::Memory, POISON);
     let copy = place.recall(&known, POISON).unwrap();
     assert!(known.forget(copy.fingerprint.digest) && !known.forget(copy.fingerprint.digest));
@@ -115,7 +122,7 @@ fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
     assert!(known.recall(&claim.open().unwrap(), later(0), &mut || ()).is_some());
     assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut || ()), None);
     assert_eq!(known.status().known, 0);
-    let off = repeats(&WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
+    let off = with(&place, &WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
     place.fault(&off, Cause::Memory, POISON);
     assert_eq!(place.recall(&off, POISON), None);
 }
@@ -123,10 +130,10 @@ fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
 #[test]
 fn a_start_remembers_what_the_reports_tell_unless_the_terms_have_changed() {
     let (place, config) = (Place::new(), WorkersConfig::default());
-    let first = place.fault(&repeats(&config), Cause::Crash, POISON);
+    let first = place.fault(&with(&place, &config), Cause::Crash, POISON);
     let started = |config: &WorkersConfig| {
-        let repeats = repeats(config);
-        repeats.rebuild(place.owner.spool()).unwrap();
+        let repeats = with(&place, config);
+        repeats.rebuild().unwrap();
         place.recall(&repeats, POISON)
     };
     let copy = started(&config).unwrap();
@@ -142,7 +149,7 @@ fn a_start_remembers_what_the_reports_tell_unless_the_terms_have_changed() {
 
 #[test]
 fn a_report_about_a_copy_keeps_nothing_alive() {
-    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, known) = place();
     let first = place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
     let copy = known.recall(&claim.open().unwrap(), place.now(), &mut || ()).unwrap();
@@ -150,14 +157,14 @@ fn a_report_about_a_copy_keeps_nothing_alive() {
     report.fingerprint = Some(copy.fingerprint);
     claim.defer(&report).unwrap();
     place.owner.delete(first).unwrap();
-    let started = repeats(&WorkersConfig::default());
-    started.rebuild(place.owner.spool()).unwrap();
+    let started = with(&place, &WorkersConfig::default());
+    started.rebuild().unwrap();
     assert_eq!(started.status().known, 0);
 }
 
 #[test]
 fn the_latest_are_kept() {
-    let known = repeats(&WorkersConfig::default());
+    let (_place, known) = place();
     let start: Timestamp = "2026-11-22T08:00:00Z".parse().unwrap();
     for number in 0..REPEATS_MAX as u64 + 5 {
         let time = start + Duration::from_millis(number);
@@ -190,17 +197,35 @@ fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat
 
 #[test]
 fn a_copy_of_what_takes_long_waits_for_what_comes_of_it() {
-    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, known) = place();
     assert_eq!(beside_a_trial(&place, &known, Cause::CpuTime).unwrap().cause, Cause::CpuTime);
 }
 
 #[test]
 fn what_took_long_and_was_not_to_blame_is_waited_for_once() {
-    let (place, known) = (Place::new(), repeats(&WorkersConfig::default()));
+    let (place, known) = place();
     assert_eq!(beside_a_trial(&place, &known, Cause::WallTime), None);
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let trial = known.on_trial(&first.open().unwrap());
     let no_wait = &mut || panic!("waits again");
     assert_eq!(known.recall(&copy.open().unwrap(), place.now(), no_wait), None);
     drop(trial);
+}
+
+#[test]
+fn a_message_that_was_moved_back_by_hand_is_tried_again() {
+    let (place, known) = place();
+    let first = place.fault(&known, Cause::Memory, POISON);
+    let names = |dir| {
+        let mut names: Vec<Name> = Vec::new();
+        place.owner.spool().scan(dir, |name, _| names.extend(name)).unwrap();
+        names
+    };
+    let name = names(Dir::Deferred)[0].to_string();
+    let path = |dir| place.owner.spool().path(dir).join(&name);
+    std::fs::rename(path(Dir::Deferred), path(Dir::Incoming)).unwrap();
+    let claim = place.owner.claim(WORKER, &names(Dir::Incoming)).unwrap().pop().unwrap();
+    assert_eq!(claim.name().id, first);
+    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut || ()), None);
+    assert_eq!(known.status(), RepeatsStatus { known: 0, on_sight: 0 });
 }
