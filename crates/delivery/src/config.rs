@@ -11,7 +11,6 @@ use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
-use crate::duration;
 use crate::maildir::{Template, TemplateError};
 use crate::trace;
 
@@ -107,26 +106,26 @@ fn default_queue() -> usize {
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
     /// To connect to one address. Default `10s`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub connect: Duration,
     /// From the connection to the end of the greeting. Default `30s`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub greeting: Duration,
     /// From a command to the end of its reply. Default `60s`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub command: Duration,
     /// To send one block of the message. Default `60s`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub data: Duration,
     /// From the final dot to its reply. RFC 5321 section 4.5.3.2.6: a timeout
     /// that is too short here brings duplicates. Default `10m`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub end_of_data: Duration,
     /// For one message with all its steps. Default `30m`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub transaction: Duration,
     /// How long a connection is kept for the next message. Default `2s`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub idle: Duration,
 }
 
@@ -150,10 +149,10 @@ impl Default for Timeouts {
 pub struct RetryConfig {
     /// Pause after the first failure; it doubles with each further one.
     /// Default `1m`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub first: Duration,
     /// Longest pause. Default `1h`.
-    #[serde(with = "duration")]
+    #[serde(with = "lazaret_envelope::span")]
     pub max: Duration,
 }
 

@@ -14,7 +14,6 @@
 mod backoff;
 mod config;
 mod delivery;
-pub mod duration;
 mod maildir;
 mod parcel;
 mod pool;

@@ -14,12 +14,11 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lazaret_envelope::{Line, Transaction};
+use lazaret_envelope::{Line, Span, Transaction};
 use lazaret_smtp::client::{Finished, Mail, Outcome as Reported, Step};
 use tracing::warn;
 
 use crate::config::{SmtpConfig, Timeouts};
-use crate::duration;
 use crate::parcel::{Damaged, Parcel};
 use crate::sockets::Sockets;
 use crate::transport::{Handled, Outcome};
@@ -137,7 +136,7 @@ impl Smtp {
         let limit = self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()));
         let socket = self.sockets.connect(address, limit).map_err(|error| match error.kind() {
             std::io::ErrorKind::TimedOut => {
-                Line::escaped(format!("{address} does not accept a connection for {}", duration::text(limit)))
+                Line::escaped(format!("{address} does not accept a connection for {}", Span(limit)))
             }
             _ => Line::escaped(format!("failed to connect to {address}: {error}")),
         })?;

@@ -31,7 +31,7 @@ pub use line::{LINE_BYTES_MAX, Line, LineError};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
 pub use report::{Attempt, Budget, Fingerprint, Report, Usage};
 pub use text::{Reason, TextError};
-pub use units::{ByteSize, Span, UnitError};
+pub use units::{ByteSize, Span, UnitError, span};
 
 /// A moment in time. Text forms are RFC 3339, in UTC.
 pub use jiff::Timestamp;

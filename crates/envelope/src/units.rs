@@ -105,6 +105,27 @@ macro_rules! as_text {
 as_text!(ByteSize);
 as_text!(Span);
 
+/// For `#[serde(with = "lazaret_envelope::span")]` on a [`Duration`].
+pub mod span {
+    use super::{Deserialize, Deserializer, Duration, Serialize, Serializer, Span};
+
+    /// Writes it as a [`Span`].
+    ///
+    /// # Errors
+    /// The serializer's.
+    pub fn serialize<S: Serializer>(duration: &Duration, serializer: S) -> Result<S::Ok, S::Error> {
+        Span(*duration).serialize(serializer)
+    }
+
+    /// Reads it as a [`Span`].
+    ///
+    /// # Errors
+    /// No span of time, or the deserializer's.
+    pub fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Duration, D::Error> {
+        Span::deserialize(deserializer).map(|span| span.0)
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -36,10 +36,10 @@ pub struct ListenConfig {
     pub bare_line_ends: LineEndPolicy,
     /// Longest silence of a client before its session ends. RFC 5321 section
     /// 4.5.3.2.7 asks for at least 5 minutes. Default `"5m"`.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "lazaret_envelope::span")]
     pub idle_timeout: Duration,
     /// Longest session, whatever it does. Default `"1h"`.
-    #[serde(with = "jiff::fmt::serde::unsigned_duration::friendly::compact::required")]
+    #[serde(with = "lazaret_envelope::span")]
     pub session_time: Duration,
     /// Most recipients of one message; further ones are told 452. Default 1,000.
     pub recipients: NonZeroUsize,
@@ -213,7 +213,7 @@ mod tests {
             ("sessions = 0", "nonzero"),
             ("protocol = 'imap'", "imap"),
             ("idle_timeout = 'soon'", "soon"),
-            ("idle_timeout = '-5m'", "negative"),
+            ("idle_timeout = '-5m'", "no span of time"),
         ] {
             let error = toml::from_str::<ListenConfig>(text).unwrap_err().to_string();
             assert!(error.contains(what), "{text}: {error}");

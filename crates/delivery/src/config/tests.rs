@@ -45,7 +45,7 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         (SMTP, "next_hops = ['a:1']\nconnections = 0", ["connections: 0", "1 to 1000"]),
         (SMTP, "next_hops = ['a:1']\nconections = 5", ["unknown field `conections`", "connections"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '0s' }", ["timeouts.data", "longer than 0s"]),
-        (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '5' }", ["\"5\" is no duration", "\"90s\""]),
+        (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '5' }", ["\"5\" is no span of time", "\"30s\""]),
         (MAILDIR, "path = '/m/{user}'", ["[transport.m] path", "{user}"]),
         (MAILDIR, "path = '/m'\nworkers = 1001", ["workers: 1001", "1 to 1000"]),
         (MAILDIR, "path = '/m'\nqueue = 0", ["queue: 0", "1 to 100000"]),

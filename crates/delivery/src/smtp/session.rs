@@ -6,13 +6,12 @@
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::Line;
+use lazaret_envelope::{Line, Span};
 use lazaret_smtp::Dialect;
 use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Step};
 use tracing::debug;
 
 use super::wire::{QUIT_WAIT, Wire, WireError};
-use crate::duration;
 use crate::parcel::{Damaged, Parcel};
 
 /// Bytes of replies received at a time.
@@ -118,7 +117,7 @@ impl Session {
                     Ok(()) => {}
                     Err(Unsent::Damaged(damaged)) => return Err(damaged),
                     Err(Unsent::Wire(error)) => {
-                        let limit = duration::text(self.wire.timeouts.data);
+                        let limit = Span(self.wire.timeouts.data);
                         self.unsent(&error, &format!("takes no data for {limit}"), whole);
                     }
                 },
@@ -155,7 +154,7 @@ impl Session {
         self.asked = None;
         let limit = self.wire.timeouts.command;
         if let Err(error) = self.wire.send(bytes, whole.min(Instant::now() + limit)) {
-            self.unsent(&error, &format!("takes no commands for {}", duration::text(limit)), whole);
+            self.unsent(&error, &format!("takes no commands for {}", Span(limit)), whole);
         }
     }
 
@@ -197,7 +196,7 @@ impl Session {
         let deadline = matches!(error, WireError::Deadline);
         let why = match error {
             WireError::Deadline if Instant::now() >= whole => {
-                format!("not done after {}", duration::text(self.wire.timeouts.transaction))
+                format!("not done after {}", Span(self.wire.timeouts.transaction))
             }
             WireError::Deadline => silence.to_owned(),
             WireError::Closed => CLOSED.to_owned(),

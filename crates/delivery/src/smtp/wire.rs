@@ -9,10 +9,10 @@ use std::net::{SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lazaret_envelope::Span;
 use lazaret_smtp::client::Step;
 
 use crate::config::Timeouts;
-use crate::duration;
 
 /// A connected socket.
 #[derive(Debug)]
@@ -87,7 +87,7 @@ impl Wire {
 
     /// What is wrong with a peer that does not reply.
     pub(super) fn silence(&self, step: Step) -> String {
-        let limit = duration::text(self.limit(step));
+        let limit = Span(self.limit(step));
         match step {
             Step::Greeting => format!("accepts connections, no banner for {limit}"),
             Step::DataEnd => format!("takes messages, no reply to the final dot for {limit}"),
