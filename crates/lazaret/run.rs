@@ -18,7 +18,7 @@ use lazaret_envelope::Timestamp;
 use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Reserve};
 use lazaret_route::RouteTable;
 use lazaret_spool::{Owner, Spool, SpoolError};
-use lazaret_worker::{Backlog, Pool};
+use lazaret_worker::{Backlog, Pool, StartError};
 use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
@@ -130,7 +130,10 @@ impl Daemon {
             routed,
             broken(&sender),
         );
-        let pool = pool.map_err(|error| Failure::new(exit::OS, error))?;
+        let pool = pool.map_err(|error| match error {
+            StartError::Fit(_) => Failure::new(exit::CONFIG, error),
+            _ => Failure::new(exit::OS, error),
+        })?;
         let report = sender.clone();
         let gate = Arc::new(IntakeGate::new(Reserve::default(), move |error| {
             drop(report.send(Event::Broken(error.to_string())))

@@ -36,6 +36,11 @@ pub struct WorkersConfig {
     pub wall_time: Span,
     /// Largest message that is judged, or taken in at all.
     pub max_size: ByteSize,
+    /// Most heap of all cells together. Every cell may always have what a small
+    /// message may cost; as many large ones are judged at a time as fit beside.
+    /// Default: half of the memory of the machine or of the control group, or what
+    /// one largest message needs, if that is more.
+    pub memory_total: Option<ByteSize>,
     /// How long the content of a message that was to blame for a fault is
     /// remembered: copies of it are deferred without a cell. `"0s"` for not at all.
     pub repeats: Span,
@@ -57,6 +62,7 @@ impl Default for WorkersConfig {
             cpu_time_per_mib: Span(Duration::from_millis(200)),
             wall_time: Span(Duration::from_secs(30)),
             max_size: ByteSize(50 << 20),
+            memory_total: None,
             repeats: Span(Duration::from_secs(24 * 60 * 60)),
             jail: JailMode::default(),
             limits: Limits::default(),

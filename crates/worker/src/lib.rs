@@ -17,12 +17,14 @@ mod allocator;
 mod backlog;
 mod budget;
 mod cell;
+mod cgroup;
 mod child;
 mod fault;
 mod fingerprint;
 mod frame;
 #[doc(hidden)]
 pub mod jail;
+mod machine;
 mod page;
 mod pool;
 mod process;
@@ -38,8 +40,10 @@ pub use allocator::Allocator;
 pub use backlog::Backlog;
 pub use budget::WorkersConfig;
 pub use cell::main as cell_main;
+pub use cgroup::memory_pressure_files;
 pub use child::{CELL_COMMAND, CellError, Program};
 pub use jail::{JailMode, JailState};
+pub use machine::{Available, Fit, FitError, Permit, Permits};
 pub use pool::{Pool, Routed, StartError, WorkerStatus};
 pub use repeats::RepeatsStatus;
 #[doc(hidden)]

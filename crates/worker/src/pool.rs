@@ -19,6 +19,7 @@ use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
 use crate::child::{CellError, Program};
 use crate::frame::Setup;
+use crate::machine::{Available, Fit, FitError, Permits};
 use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
@@ -64,6 +65,7 @@ pub(crate) struct Shared {
     pub(crate) config: WorkersConfig,
     pub(crate) setup: Setup,
     pub(crate) repeats: Repeats,
+    pub(crate) permits: Permits,
     pub(crate) program: Program,
     pub(crate) stop: Stop,
     pub(crate) routed: Sender<Routed>,
@@ -98,6 +100,9 @@ pub enum StartError {
     /// The cells can't be jailed as required.
     #[error(transparent)]
     Jail(#[from] CellError),
+    /// The machine is too small.
+    #[error(transparent)]
+    Fit(#[from] FitError),
     /// The operating system refused.
     #[error("failed to start the workers: {0}")]
     Io(#[from] io::Error),
@@ -121,10 +126,12 @@ impl Pool {
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
         SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
+        let permits = Fit::check(&config, &Available::of_this_process()?)?;
         let repeats = Repeats::new(owner.spool().clone(), &config, &setup);
         repeats.rebuild()?;
         let on_broken = Box::new(on_broken);
-        let shared = Shared { owner, backlog, config, setup, repeats, program, stop, routed, on_broken };
+        let shared =
+            Shared { owner, backlog, config, setup, repeats, permits, program, stop, routed, on_broken };
         let shared = Arc::new(shared);
         let mut pool = Self { threads: Vec::new(), meters: Vec::new(), shared };
         for id in (0..pool.shared.config.threads()).map(WorkerId) {

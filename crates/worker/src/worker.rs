@@ -179,6 +179,8 @@ impl Worker {
             let detail = format!("size: {size} bytes exceed max_size, {}", self.shared.config.max_size);
             return Ok(Outcome::Fault(Box::new(reporter.fault(Cause::Limit, &detail, envelope, budget))));
         }
+        // Before the look for copies: while it waits its like may turn out to be poison.
+        let _permit = shared.permits.take(budget, slow);
         if let Some(repeat) = self.shared.repeats.recall(message, reporter.now, slow) {
             return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
         }
