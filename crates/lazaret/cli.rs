@@ -9,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand};
 use lazaret_envelope::MessageId;
 
+use crate::control::Part;
 use crate::log;
 
 /// A crash-safe mail router with a quarantine queue.
@@ -80,6 +81,16 @@ pub enum Command {
     /// Look into the quarantine, and let messages out of it
     #[command(subcommand)]
     Deferred(DeferredCommand),
+    /// Stop a part of the work for now
+    Pause {
+        /// Which part
+        part: Part,
+    },
+    /// Go on with what was paused
+    Resume {
+        /// Which part
+        part: Part,
+    },
     /// Look at every file of the spool and name what is wrong
     ///
     /// Reads only; the router may run meanwhile. Exit status: 0 if all is well,

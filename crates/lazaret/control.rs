@@ -11,6 +11,7 @@ use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
@@ -41,6 +42,20 @@ pub enum Request {
     Release(String),
     /// Delete a message in quarantine.
     Delete(String),
+    /// Stop a part of the work for now.
+    Pause(Part),
+    /// Go on with it.
+    Resume(Part),
+}
+
+/// A part of the work that can be paused.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Part {
+    /// Taking mail in: clients are told to come back
+    Intake,
+    /// Claiming and routing: mail stays in incoming/
+    Routing,
 }
 
 /// What it answers.
@@ -197,6 +212,15 @@ fn forget(owner: &Owner, pool: &Pool, id: MessageId) {
             }
         }
         Err(error) => warn!(%id, %error, "its report can't be read"),
+    }
+}
+
+/// `lazaret pause` and `lazaret resume`: only a daemon can.
+pub fn tell(config: &Config, request: &Request) -> Result<ExitCode, Failure> {
+    let spool = Spool::open(&config.spool)?;
+    match ask(&spool, request)? {
+        None => Err(Failure::new(exit::NO_INPUT, format!("no daemon runs on {}", spool.root().display()))),
+        answer => done(answer).map(|()| ExitCode::SUCCESS),
     }
 }
 

@@ -10,6 +10,7 @@ mod check;
 mod cli;
 mod config;
 mod control;
+mod costs;
 mod deferred;
 mod dispatch;
 mod exit;
@@ -29,6 +30,7 @@ use clap::Parser;
 
 use crate::cli::{Cli, Command, ConfigCommand};
 use crate::config::Config;
+use crate::control::Request;
 use crate::exit::Failure;
 
 /// Counts what a cell allocates, and ends it over its budget.
@@ -65,6 +67,8 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Submit { .. } => unreachable!("submit has its own command line"),
         Command::Status { json } => status::print(&config()?, json),
         Command::Deferred(command) => deferred::command(&config()?, command),
+        Command::Pause { part } => control::tell(&config()?, &Request::Pause(part)),
+        Command::Resume { part } => control::tell(&config()?, &Request::Resume(part)),
         Command::Check { json } => check::print(&config()?, json),
         Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
     }

@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use lazaret_delivery::{Delivery, TransportConfig};
 use lazaret_envelope::Timestamp;
-use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Reserve};
+use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause, Reserve};
 use lazaret_route::RouteTable;
 use lazaret_spool::{Owner, Spool, SpoolError};
 use lazaret_worker::{Backlog, Pool, StartError};
@@ -23,7 +23,7 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
-use crate::control::{self, Answer, Asked, Request};
+use crate::control::{self, Answer, Asked, Part, Request};
 use crate::dispatch::Dispatch;
 use crate::exit::{self, Failure};
 use crate::status::Status;
@@ -283,6 +283,8 @@ impl Daemon {
                     Request::Release(_) | Request::Delete(_) => {
                         control::change(&self.owner, &self.pool, &request)
                     }
+                    Request::Pause(part) => self.pause(*part),
+                    Request::Resume(part) => self.resume(*part),
                 };
                 // Fails only when the command has given up waiting.
                 let _ = answer.send(done);
@@ -291,15 +293,39 @@ impl Daemon {
         }
     }
 
+    fn pause(&self, part: Part) -> Answer {
+        match part {
+            Part::Intake => drop(self.gate.pause(Pause::Operator)),
+            Part::Routing => self.backlog.pause(),
+        }
+        info!(?part, "paused by an operator");
+        Answer::Done
+    }
+
+    fn resume(&self, part: Part) -> Answer {
+        match part {
+            Part::Intake => drop(self.gate.resume(Pause::Operator)),
+            Part::Routing => self.backlog.resume(),
+        }
+        info!(?part, "resumed by an operator");
+        Answer::Done
+    }
+
     fn status(&self) -> Status {
+        let repeats = self.pool.repeats();
         Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
             since: self.since.strftime("%FT%TZ").to_string(),
             oldest_incoming: self.backlog.oldest().map(|time| time.strftime("%FT%TZ").to_string()),
             sessions: self.gate.counters().sessions,
+            intake_paused: self.gate.paused().map(|pause| pause.words().to_owned()),
+            routing_paused: self.backlog.paused().map(str::to_owned),
             workers: self.pool.status().into_iter().map(Into::into).collect(),
             transports: self.delivery.status().into_iter().map(Into::into).collect(),
+            repeats_known: repeats.known,
+            repeats_on_sight: repeats.on_sight,
+            costs: self.pool.costs().into(),
         }
     }
 

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::config::Config;
 use crate::control::{self, Answer, Request};
+use crate::costs::Costs;
 use crate::exit::{self, Failure};
 
 /// What a daemon tells of itself.
@@ -27,10 +28,21 @@ pub struct Status {
     pub oldest_incoming: Option<String>,
     /// Sessions that are open.
     pub sessions: u64,
+    /// Why no mail is taken in, if that is so.
+    pub intake_paused: Option<String>,
+    /// Why no mail is claimed, if that is so.
+    pub routing_paused: Option<String>,
     /// Its workers.
     pub workers: Vec<Worker>,
     /// Its transports.
     pub transports: Vec<Transport>,
+    /// Faults that are remembered, so that copies need no cell.
+    pub repeats_known: u64,
+    /// Copies that needed no cell.
+    pub repeats_on_sight: u64,
+    /// What messages have cost.
+    #[serde(flatten)]
+    pub costs: Costs,
 }
 
 /// A worker, as it is shown.
@@ -142,6 +154,11 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
     };
     let _ = writeln!(text, "daemon pid {}, version {}, since {}", status.pid, status.version, status.since);
     let _ = writeln!(text, "  sessions {:>9}", status.sessions);
+    for (part, paused) in [("intake", &status.intake_paused), ("routing", &status.routing_paused)] {
+        if let Some(why) = paused {
+            let _ = writeln!(text, "  {part} PAUSED: {why}; lazaret resume {part}");
+        }
+    }
     for worker in &status.workers {
         let message = worker.message.as_deref().unwrap_or("-");
         let _ = writeln!(
@@ -150,6 +167,12 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
             worker.worker, worker.cell_pid, worker.judged, worker.faults, worker.cells_started
         );
     }
+    let Status { repeats_known, repeats_on_sight, .. } = status;
+    let _ = writeln!(
+        text,
+        "  copies    {repeats_on_sight:>8}  deferred on sight, of {repeats_known} faults that are remembered"
+    );
+    text += &status.costs.as_text();
     for transport in &status.transports {
         let _ = write!(
             text,
