@@ -18,6 +18,7 @@ use tracing::error;
 use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
 use crate::child::{CellError, Program};
+use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
 use crate::machine::{Available, Fit, FitError, Permits};
 use crate::repeats::{Repeats, RepeatsStatus};
@@ -66,6 +67,7 @@ pub(crate) struct Shared {
     pub(crate) setup: Setup,
     pub(crate) repeats: Repeats,
     pub(crate) permits: Permits,
+    pub(crate) costs: Costs,
     pub(crate) program: Program,
     pub(crate) stop: Stop,
     pub(crate) routed: Sender<Routed>,
@@ -130,8 +132,19 @@ impl Pool {
         let repeats = Repeats::new(owner.spool().clone(), &config, &setup);
         repeats.rebuild()?;
         let on_broken = Box::new(on_broken);
-        let shared =
-            Shared { owner, backlog, config, setup, repeats, permits, program, stop, routed, on_broken };
+        let shared = Shared {
+            owner,
+            backlog,
+            config,
+            setup,
+            repeats,
+            permits,
+            costs: Costs::default(),
+            program,
+            stop,
+            routed,
+            on_broken,
+        };
         let shared = Arc::new(shared);
         let mut pool = Self { threads: Vec::new(), meters: Vec::new(), shared };
         for id in (0..pool.shared.config.threads()).map(WorkerId) {
@@ -165,6 +178,12 @@ impl Pool {
                 message: *meter.message.lock().unwrap_or_else(PoisonError::into_inner),
             })
             .collect()
+    }
+
+    /// What messages have cost since the start.
+    #[must_use]
+    pub fn costs(&self) -> CostsStatus {
+        self.shared.costs.status()
     }
 
     /// How many faults are remembered, and how many copies that spared a cell.

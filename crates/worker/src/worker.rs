@@ -244,6 +244,9 @@ impl Worker {
         let file = message.descriptor().expect("a message on a real disk has a descriptor");
         let mut judged = cell.judge(task, file, (budget, space), &self.shared.stop, slow);
         debug!(id = %envelope.id, worker = %self.id, usage = ?judged.usage, ended = ?judged.ended, "judged");
+        if judged.taken && !matches!(judged.ended, Ended::Stopped) {
+            self.shared.costs.note(judged.usage);
+        }
         self.keep_cell(judged.cell.take());
         Ok(judged)
     }
