@@ -187,6 +187,16 @@ impl Config {
                 return Err(source.error(source.place(&format!("route[{at}].deliver")), what));
             }
         }
+        for (cause, name) in
+            self.workers.faults.passes().filter(|(_, name)| !self.transports.contains_key(*name))
+        {
+            let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+            let what = format!(
+                "workers.faults: {cause} = {{ pass = {name:?} }}: there is no such transport; there is {}",
+                names.join(", ")
+            );
+            return Err(source.error(source.place(&format!("workers.faults.{cause}.pass")), what));
+        }
         self.delivery().check().map_err(|error| source.error(None, error))
     }
 
@@ -201,8 +211,17 @@ impl Config {
                     .to_owned(),
             );
         }
-        for name in self.transports.keys().filter(|name| !table.deliveries().any(|used| used == *name)) {
+        let passes = || self.workers.faults.passes();
+        let used =
+            |name: &str| table.deliveries().chain(passes().map(|(_, name)| name)).any(|used| used == name);
+        for name in self.transports.keys().filter(|name| !used(name)) {
             warnings.push(format!("no route delivers to transport {name:?}"));
+        }
+        for (cause, transport) in passes() {
+            warnings.push(format!(
+                "workers.faults: mail that faults for {cause} passes unfiltered by transport {transport:?}: \
+                 no route is asked, so rejects and holds are bypassed, and what is made to fault gets through"
+            ));
         }
         warnings
     }
@@ -290,6 +309,20 @@ mod tests {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(start) && error.contains(part), "{error}");
         }
+    }
+
+    #[test]
+    fn a_bypass_is_told_and_must_lead_somewhere() {
+        let text = |transport: &str| {
+            format!(
+                "[workers.faults]\nmemory = {{ pass = \"{transport}\" }}\n[transport.a]\ntype = \"maildir\"\npath = \"x\"\n\
+                 [transport.b]\ntype = \"maildir\"\npath = \"y\"\n[[route]]\ndeliver = \"a\"\n"
+            )
+        };
+        let warnings = parse(&text("b")).unwrap().warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("memory passes unfiltered"), "{warnings:?}");
+        let error = parse(&text("c")).unwrap_err().to_string();
+        assert!(error.starts_with("lazaret.toml:2:19: ") && error.contains("there is a, b"), "{error}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! From verdict to delivery: turns the route that a cell chose for each recipient
-//! into the transport that takes it.
+//! into the transport that takes it; for a message that passes although it
+//! faulted, the one transport of the bypass.
 //!
 //! One thread between the workers and the transports. It decides nothing; it
 //! must never look at a message.
@@ -12,7 +13,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Receiver;
 use lazaret_delivery::{Delivery, Job, TransportId};
 use lazaret_route::{Action, RouteId, RouteTable};
-use lazaret_worker::Routed;
+use lazaret_worker::{Routed, Way};
 use tracing::error;
 
 /// The transport of each route.
@@ -37,16 +38,25 @@ impl Dispatch {
         Self { transports: (0..routes).map(transport).collect(), dispatched: Arc::default(), delivery }
     }
 
+    /// The transport of each recipient.
+    fn transports(&self, way: &Way) -> Option<Vec<TransportId>> {
+        match way {
+            Way::Routed(verdict) => {
+                let of_route = |id: RouteId| self.transports.get(usize::from(id.0)).copied();
+                verdict.routes.iter().map(|route| route.and_then(of_route)).collect()
+            }
+            Way::Bypass { transport, recipients } => {
+                self.delivery.transport(transport).map(|transport| vec![transport; *recipients])
+            }
+        }
+    }
+
     /// Hands on until the workers are gone.
     pub fn start(self, routed: Receiver<Routed>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("dispatch".into()).spawn(move || {
-            for Routed { outbound, verdict } in routed {
+            for Routed { outbound, way } in routed {
                 let id = outbound.name().id;
-                let transports: Option<Vec<TransportId>> = verdict
-                    .routes
-                    .iter()
-                    .map(|route| route.and_then(|id| self.transports.get(usize::from(id.0)).copied()))
-                    .collect();
+                let transports = self.transports(&way);
                 match transports {
                     Some(transports) => self.delivery.submit(Job { outbound, transports }),
                     // A worker lets no such verdict pass; the message stays in

@@ -228,8 +228,8 @@ impl Daemon {
         if !self.backlog.is_drained()? {
             return Ok(false);
         }
-        let judged: u64 = self.pool.status().iter().map(|worker| worker.judged).sum();
-        let all_dispatched = self.dispatched.load(Ordering::Acquire) == judged;
+        let routed: u64 = self.pool.status().iter().map(|worker| worker.judged + worker.passed).sum();
+        let all_dispatched = self.dispatched.load(Ordering::Acquire) == routed;
         Ok(all_dispatched && self.delivery.in_flight() == 0)
     }
 

@@ -52,6 +52,7 @@ pub struct Worker {
     cell_pid: u32,
     judged: u64,
     faults: u64,
+    passed: u64,
     cells_started: u64,
     message: Option<String>,
 }
@@ -63,6 +64,7 @@ impl From<WorkerStatus> for Worker {
             cell_pid: status.cell,
             judged: status.judged,
             faults: status.faults,
+            passed: status.passed,
             cells_started: status.cells_started,
             message: status.message.map(|id| id.to_string()),
         }
@@ -163,8 +165,8 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
         let message = worker.message.as_deref().unwrap_or("-");
         let _ = writeln!(
             text,
-            "  worker {:<3} cell {:<8} judged {:>9}  faults {:>6}  cells {:>6}  message {message}",
-            worker.worker, worker.cell_pid, worker.judged, worker.faults, worker.cells_started
+            "  worker {:<3} cell {:<8} judged {:>9}  faults {:>6}  passed {:>6}  cells {:>6}  message {message}",
+            worker.worker, worker.cell_pid, worker.judged, worker.faults, worker.passed, worker.cells_started
         );
     }
     let Status { repeats_known, repeats_on_sight, .. } = status;

@@ -11,6 +11,7 @@ use lazaret_envelope::{Budget, ByteSize, Span};
 use lazaret_route::Limits;
 use serde::{Deserialize, Serialize};
 
+use crate::bypass::Faults;
 use crate::jail::JailMode;
 
 /// The `[workers]` table.
@@ -44,6 +45,9 @@ pub struct WorkersConfig {
     /// How long the content of a message that was to blame for a fault is
     /// remembered: copies of it are deferred without a cell. `"0s"` for not at all.
     pub repeats: Span,
+    /// What is done about faults, by cause: `"defer"`, the default, or
+    /// `{ pass = "transport" }` for the untouched message to bypass the routes.
+    pub faults: Faults,
     /// How the cells are jailed.
     pub jail: JailMode,
     /// Limits on the structure of a message.
@@ -64,6 +68,7 @@ impl Default for WorkersConfig {
             max_size: ByteSize(50 << 20),
             memory_total: None,
             repeats: Span(Duration::from_secs(24 * 60 * 60)),
+            faults: Faults::default(),
             jail: JailMode::default(),
             limits: Limits::default(),
         }

@@ -16,6 +16,7 @@
 mod allocator;
 mod backlog;
 mod budget;
+mod bypass;
 mod cell;
 mod cgroup;
 mod child;
@@ -40,6 +41,7 @@ mod worker;
 pub use allocator::Allocator;
 pub use backlog::Backlog;
 pub use budget::WorkersConfig;
+pub use bypass::{FaultAction, Faults, Way};
 pub use cell::main as cell_main;
 pub use cgroup::memory_pressure_files;
 pub use child::{CELL_COMMAND, CellError, Program};

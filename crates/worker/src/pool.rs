@@ -11,12 +11,13 @@ use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::Sender;
 use lazaret_envelope::{Digest, MessageId};
-use lazaret_route::{RouteConfig, RouteTable, TableError, Verdict};
+use lazaret_route::{RouteConfig, RouteTable, TableError};
 use lazaret_spool::{Outbound, Owner, SpoolError, WorkerId};
 use tracing::error;
 
 use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
+use crate::bypass::Way;
 use crate::child::{CellError, Program};
 use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
@@ -26,13 +27,13 @@ use crate::selftest::SelfTest;
 use crate::stop::Stop;
 use crate::worker::Worker;
 
-/// A message with its verdict, on its way to delivery.
+/// A message on its way to delivery.
 #[derive(Debug)]
 pub struct Routed {
     /// The message.
     pub outbound: Outbound,
-    /// A route for each recipient.
-    pub verdict: Verdict,
+    /// Which way it goes.
+    pub way: Way,
 }
 
 /// What a worker is doing.
@@ -46,6 +47,8 @@ pub struct WorkerStatus {
     pub judged: u64,
     /// Messages that faulted.
     pub faults: u64,
+    /// Those of them that passed all the same.
+    pub passed: u64,
     /// Cells that were started.
     pub cells_started: u64,
     /// The message in its cell.
@@ -80,6 +83,7 @@ pub(crate) struct Meter {
     pub(crate) cell: AtomicU32,
     pub(crate) judged: AtomicU64,
     pub(crate) faults: AtomicU64,
+    pub(crate) passed: AtomicU64,
     pub(crate) cells_started: AtomicU64,
     message: Mutex<Option<MessageId>>,
 }
@@ -174,6 +178,7 @@ impl Pool {
                 cell: meter.cell.load(Ordering::Relaxed),
                 judged: meter.judged.load(Ordering::Relaxed),
                 faults: meter.faults.load(Ordering::Relaxed),
+                passed: meter.passed.load(Ordering::Relaxed),
                 cells_started: meter.cells_started.load(Ordering::Relaxed),
                 message: *meter.message.lock().unwrap_or_else(PoisonError::into_inner),
             })

@@ -7,7 +7,7 @@
 //! message, and never end because of one.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use lazaret_envelope::{Attempt, Budget, Cause, Envelope, Line, Report};
@@ -17,6 +17,7 @@ use tracing::{debug, error, warn};
 
 use crate::backlog::Next;
 use crate::budget::address_space;
+use crate::bypass::Way;
 use crate::child::{Cell, Ended, Judged};
 use crate::fault;
 use crate::frame::Answer;
@@ -138,11 +139,8 @@ impl Worker {
         self.meter.set_message(None);
         match outcome {
             Outcome::PutBack => claim.put_back(),
-            Outcome::Fault(report) => {
-                self.meter.faults.fetch_add(1, Ordering::Relaxed);
-                claim.defer(&report)
-            }
-            Outcome::Verdict(verdict) => self.routed(claim, verdict),
+            Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
+            Outcome::Verdict(verdict) => self.routed(claim, Way::Routed(verdict), &self.meter.judged),
         }
     }
 
@@ -153,12 +151,25 @@ impl Worker {
         claim.defer(&report)
     }
 
-    fn routed(&self, claim: Claim, verdict: Verdict) -> Result<(), SpoolError> {
+    /// To quarantine, unless such mail is to pass.
+    fn faulted(&self, claim: Claim, report: &Report, envelope: &Envelope) -> Result<(), SpoolError> {
+        self.meter.faults.fetch_add(1, Ordering::Relaxed);
+        let Some(transport) = self.shared.config.faults.pass(report.cause) else {
+            return claim.defer(report);
+        };
+        let Report { id, cause, ref detail, .. } = *report;
+        warn!(%id, %cause, %detail, transport, "FAULTED, AND PASSED UNROUTED as [workers.faults] asks");
+        let recipients = envelope.transaction.recipients.len();
+        let way = Way::Bypass { transport: transport.to_owned(), recipients };
+        self.routed(claim, way, &self.meter.passed)
+    }
+
+    fn routed(&self, claim: Claim, way: Way, counter: &AtomicU64) -> Result<(), SpoolError> {
         if let Some(outbound) = claim.routed()? {
-            self.meter.judged.fetch_add(1, Ordering::Release);
+            counter.fetch_add(1, Ordering::Release);
             // The receiver is gone only when everything ends; the message stays in
             // outbound/ then and is put back by whoever ends it, or recovered.
-            let _ = self.shared.routed.send(Routed { outbound, verdict });
+            let _ = self.shared.routed.send(Routed { outbound, way });
         }
         Ok(())
     }
