@@ -7,6 +7,7 @@ mod interop;
 mod mail;
 mod operator;
 mod poison;
+mod storm;
 
 use crate::trial::Case;
 
@@ -19,6 +20,7 @@ pub fn all() -> Vec<Case> {
         operator::cases(),
         interop::cases(),
         poison::cases(),
+        storm::cases(),
         crash::cases(),
     ];
     suites.into_iter().flatten().collect()
