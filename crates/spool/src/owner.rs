@@ -96,7 +96,8 @@ impl Owner {
             let holder = Line::escaped(text.trim_ascii_end());
             return Err(TakeError::Held { path: spool.root().into(), holder });
         }
-        let was_clean = text.is_empty() || text == STOPPED.as_bytes();
+        // An empty file is a new one, or one whose owner ended while writing to it.
+        let was_clean = text == STOPPED.as_bytes();
         let holder = format!(
             "pid {}, lazaret {}, since {}\n",
             std::process::id(),
