@@ -20,6 +20,7 @@ use toml::de::{DeTable, DeValue};
 
 use crate::exit::{self, Failure};
 use crate::paths;
+use crate::pressure::IntakeConfig;
 
 /// What holds where nothing is said.
 const EMBEDDED: &str = include_str!("embedded.toml");
@@ -35,6 +36,8 @@ pub struct Config {
     pub hostname: String,
     /// Where mail comes in.
     pub listen: Vec<ListenConfig>,
+    /// When no mail comes in.
+    pub intake: IntakeConfig,
     /// The workers and what a message may cost.
     pub workers: WorkersConfig,
     /// Where mail can go.
@@ -52,6 +55,8 @@ struct Written {
     spool: Option<PathBuf>,
     hostname: Option<String>,
     listen: Option<Vec<ListenConfig>>,
+    #[serde(default)]
+    intake: IntakeConfig,
     #[serde(default)]
     workers: WorkersConfig,
     transport: Option<BTreeMap<String, TransportConfig>>,
@@ -157,6 +162,7 @@ impl Config {
             spool: base.join(spool),
             hostname,
             listen: written.listen.clone().or(embedded.listen).unwrap_or_default(),
+            intake: written.intake.clone(),
             workers: written.workers.clone(),
             transports: transports.clone(),
             retry: written.retry,

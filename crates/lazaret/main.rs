@@ -16,6 +16,7 @@ mod dispatch;
 mod exit;
 mod log;
 mod paths;
+mod pressure;
 mod run;
 mod status;
 mod submit;

@@ -26,6 +26,7 @@ use crate::config::Config;
 use crate::control::{self, Answer, Asked, Part, Request};
 use crate::dispatch::Dispatch;
 use crate::exit::{self, Failure};
+use crate::pressure::PressureWatch;
 use crate::status::Status;
 use crate::waiting::Waiting;
 use crate::watcher::Watcher;
@@ -175,6 +176,7 @@ impl Daemon {
     /// Takes mail in and works until asked to stop.
     fn serve(&mut self) -> Result<Ended, Failure> {
         self.watch_directories()?;
+        let _pressure = PressureWatch::start(&self.config.intake, Arc::clone(&self.gate))?;
         let sender = self.sender.clone();
         control::listen(self.owner.spool(), move |asked| drop(sender.send(Event::Asked(asked))))?;
         for config in &self.config.listen {
