@@ -34,11 +34,14 @@ pub struct Owner {
 struct Shared {
     lock: Mutex<Box<dyn LockFile>>,
     unsynced: Mutex<Unsynced>,
+    /// Held while traces are made durable: who waits for it finds them so.
+    flushing: Mutex<()>,
     was_clean: bool,
     in_order: AtomicBool,
 }
 
-/// What finished messages left behind that is not durable yet.
+/// What messages that moved on or are finished left behind that is not durable
+/// yet.
 #[derive(Default)]
 struct Unsynced {
     dirs: BTreeSet<Dir>,
@@ -106,7 +109,8 @@ impl Owner {
         );
         lock.replace(&holder).map_err(io)?;
         let in_order = AtomicBool::new(was_clean);
-        let shared = Shared { lock: Mutex::new(lock), unsynced: Mutex::default(), was_clean, in_order };
+        let (unsynced, flushing) = (Mutex::default(), Mutex::default());
+        let shared = Shared { lock: Mutex::new(lock), unsynced, flushing, was_clean, in_order };
         Ok(Self { spool, shared: Arc::new(shared) })
     }
 
@@ -159,7 +163,7 @@ impl Owner {
     /// # Errors
     /// The rename failed.
     pub fn wake(&self, name: Name) -> Result<bool, SpoolError> {
-        let there = self.try_rename((Dir::Waiting, name), (Dir::Incoming, name.next()))?;
+        let there = self.move_lazily((Dir::Waiting, name), (Dir::Incoming, name.next()))?;
         if there {
             debug!(id = %name.id, attempts = name.attempts, "woken");
         }
@@ -204,11 +208,13 @@ impl Owner {
 
     /// Makes the traces of finished messages durable; to be called at least
     /// every 100 ms while there are any. A power cut before it may bring a
-    /// message back that was delivered already.
+    /// message back that was delivered already; one after it may not, whichever
+    /// directories the message came through.
     ///
     /// # Errors
     /// A sync failed: the traces may come back, and nothing may be believed.
     pub fn flush(&self) -> Result<(), SpoolError> {
+        let _flushing = self.shared.flushing.lock().unwrap_or_else(PoisonError::into_inner);
         let Unsynced { dirs, journals } = std::mem::take(&mut *self.unsynced());
         for dir in dirs {
             self.sync_dir(dir)?;
@@ -234,7 +240,7 @@ impl Owner {
         if !self.shared.in_order.load(Ordering::Relaxed) {
             return Ok(());
         }
-        self.sync_dir(Dir::Incoming)?;
+        self.sync_all_dirs()?;
         let mut lock = self.shared.lock.lock().unwrap_or_else(PoisonError::into_inner);
         lock.replace(STOPPED).context(|| "write the lock file")
     }
@@ -251,6 +257,26 @@ impl Owner {
 
     pub(crate) fn sync_dir(&self, dir: Dir) -> Result<(), SpoolError> {
         self.spool.sync_dir(dir)
+    }
+
+    /// Makes every name of the spool durable as it is now.
+    pub(crate) fn sync_all_dirs(&self) -> Result<(), SpoolError> {
+        let workers = self.spool.storage.workers().context(|| "list claimed")?;
+        Dir::FIXED
+            .into_iter()
+            .chain(workers.into_iter().map(Dir::Claimed))
+            .try_for_each(|dir| self.sync_dir(dir))
+    }
+
+    /// Moves a message to another state. Not durable; but its old name, which a
+    /// power cut may bring back, is gone for good with the next flush, and so
+    /// before anything believes that the message is.
+    pub(crate) fn move_lazily(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<bool, SpoolError> {
+        let moved = self.try_rename(from, to)?;
+        if moved {
+            self.note_unsynced([from.0], None);
+        }
+        Ok(moved)
     }
 
     /// Renames a message; `false` if the name is gone. A directory without room

@@ -62,12 +62,12 @@ impl Claim {
     pub fn routed(self) -> Result<Option<Outbound>, SpoolError> {
         let struck = self.name.strikes > 0;
         let name = Name { strikes: 0, ..self.name.next() };
-        if !self.owner.try_rename(self.place(), (Dir::Outbound, name))? {
+        if !self.owner.move_lazily(self.place(), (Dir::Outbound, name))? {
             return Ok(None);
         }
         debug!(id = %name.id, "routed");
         let may_repeat = struck || name.may_repeat();
-        Ok(Some(Outbound { owner: self.owner, worker: self.worker, name, may_repeat }))
+        Ok(Some(Outbound { owner: self.owner, name, may_repeat }))
     }
 
     /// To quarantine, with a report.
@@ -83,7 +83,7 @@ impl Claim {
     /// # Errors
     /// The rename failed.
     pub fn put_back(self) -> Result<(), SpoolError> {
-        self.owner.try_rename(self.place(), (Dir::Incoming, self.name.next())).map(drop)
+        self.owner.move_lazily(self.place(), (Dir::Incoming, self.name.next())).map(drop)
     }
 }
 
@@ -92,8 +92,6 @@ impl Claim {
 #[must_use = "a message that is dropped stays in outbound/ until the next start"]
 pub struct Outbound {
     owner: Owner,
-    /// The worker that routed it: its directory may still show the old name.
-    worker: WorkerId,
     name: Name,
     may_repeat: bool,
 }
@@ -150,7 +148,7 @@ impl Outbound {
     fn remove(&self) -> Result<(), SpoolError> {
         let text = self.name.to_string();
         self.owner.remove_if_there(Dir::Outbound, &text)?;
-        self.owner.note_unsynced([Dir::Outbound, Dir::Claimed(self.worker)], Some(self.name.id));
+        self.owner.note_unsynced([Dir::Outbound], Some(self.name.id));
         Ok(())
     }
 
@@ -179,7 +177,7 @@ impl Outbound {
     /// # Errors
     /// The rename failed.
     pub fn put_back(self) -> Result<(), SpoolError> {
-        self.owner.try_rename((Dir::Outbound, self.name), (Dir::Incoming, self.name.next())).map(drop)
+        self.owner.move_lazily((Dir::Outbound, self.name), (Dir::Incoming, self.name.next())).map(drop)
     }
 }
 
