@@ -120,6 +120,9 @@ impl Owner {
     pub fn recover(&self) -> Result<Recovered, SpoolError> {
         let mut recovered = Recovered::default();
         if !self.was_clean() {
+            // Where only the process went down, what it did last is visible and
+            // not durable: nothing may be concluded from it before it is.
+            self.sync_all_dirs()?;
             self.resolve_twins(&mut recovered)?;
         }
         let workers = self.spool.storage.workers().context(|| "list claimed")?;
