@@ -304,13 +304,14 @@ impl Owner {
         unreachable!("the loop ends by returning")
     }
 
-    /// Moves a message to another state, durably. Does nothing if it is gone.
-    pub(crate) fn move_durably(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<(), SpoolError> {
-        if self.try_rename(from, to)? {
+    /// Moves a message to another state, durably; `false` if it is gone.
+    pub(crate) fn move_durably(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<bool, SpoolError> {
+        let moved = self.try_rename(from, to)?;
+        if moved {
             self.sync_dir(to.0)?;
             self.sync_dir(from.0)?;
         }
-        Ok(())
+        Ok(moved)
     }
 
     /// Defers a message: first its report, durably, then the move. Without room

@@ -55,14 +55,18 @@ impl Claim {
     }
 
     /// A verdict was reached: on to its delivery, and the strikes are forgotten.
-    /// Not durable, and need not be: lost, the message is routed again.
+    /// Need not be durable: lost, the message is routed again. But for one with a
+    /// strike it is, which would else be deferred for having been cut short twice.
     ///
     /// # Errors
     /// The rename failed.
     pub fn routed(self) -> Result<Option<Outbound>, SpoolError> {
         let struck = self.name.strikes > 0;
         let name = Name { strikes: 0, ..self.name.next() };
-        if !self.owner.move_lazily(self.place(), (Dir::Outbound, name))? {
+        let (from, to) = (self.place(), (Dir::Outbound, name));
+        let moved =
+            if struck { self.owner.move_durably(from, to)? } else { self.owner.move_lazily(from, to)? };
+        if !moved {
             return Ok(None);
         }
         debug!(id = %name.id, "routed");
