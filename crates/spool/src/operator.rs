@@ -10,7 +10,7 @@ use lazaret_envelope::{Cause, Line, MessageId, Report};
 use tracing::info;
 
 use crate::error::{Context, SpoolError};
-use crate::layout::{Dir, REPORT_SUFFIX, journal_name, report_name};
+use crate::layout::{Dir, REPORT_SUFFIX, report_name};
 use crate::message::Unreadable;
 use crate::name::Name;
 use crate::owner::Owner;
@@ -159,9 +159,10 @@ impl Owner {
             return Err(OperatorError::NoFile { id, kind });
         }
         self.remove_if_there(Dir::Deferred, &text)?;
-        self.sync_dir(Dir::Deferred)?;
+        // Somebody may have moved it here by hand, and nothing synced that.
+        self.note_unsynced([Dir::Deferred, Dir::Incoming, Dir::Waiting], Some(id));
+        self.flush()?;
         self.remove_if_there(Dir::Deferred, &report_name(id))?;
-        self.remove_if_there(Dir::Journal, &journal_name(id))?;
         info!(%id, cause = %deferred.cause(), "deleted");
         Ok(())
     }

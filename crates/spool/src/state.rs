@@ -152,7 +152,8 @@ impl Outbound {
     fn remove(&self) -> Result<(), SpoolError> {
         let text = self.name.to_string();
         self.owner.remove_if_there(Dir::Outbound, &text)?;
-        self.owner.note_unsynced([Dir::Outbound], Some(self.name.id));
+        // It may have been moved by hand, and nothing synced that.
+        self.owner.note_unsynced([Dir::Outbound, Dir::Waiting, Dir::Deferred], Some(self.name.id));
         Ok(())
     }
 

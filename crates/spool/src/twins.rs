@@ -1,9 +1,10 @@
 //! Two names of one message, as a power cut can leave them: on some file
 //! systems a rename is durable at one end and not at the other.
 //!
-//! The name of the higher generation is the newer one and stays. The other goes
-//! only if it is verified to be the same message; where that is in doubt, both
-//! go to `deferred/`. Nothing must be removed on the word of a name alone.
+//! The name of the higher generation is the newer one and stays; of one generation
+//! are two names that an `mv` by hand has left, and the one that may wait longer
+//! stays. The other goes only if it is verified to be the same message; where that
+//! is in doubt, both go to `deferred/`. Nothing must be removed on the word of a name alone.
 
 use lazaret_envelope::{Cause, Line, MessageId, Report};
 use tracing::warn;
@@ -59,7 +60,8 @@ impl Owner {
         let [older @ .., newest] = names else { return Ok(()) };
         let mut doubtful = Vec::new();
         for place in older {
-            if place.0.generation < newest.0.generation && self.same_message(*place, *newest)? {
+            let newer = place.0.generation < newest.0.generation;
+            if self.same_file(*place, *newest)? || (newer && self.same_message(*place, *newest)) {
                 warn!(id = %place.0.id, "{}/{} is an older name of {}/{}", place.1, place.0, newest.1, newest.0);
                 self.remove_if_there(place.1, &place.0.to_string())?;
                 self.sync_dir(place.1)?;
@@ -76,20 +78,21 @@ impl Owner {
         Ok(())
     }
 
-    fn same_message(&self, a: (Name, Dir), b: (Name, Dir)) -> Result<bool, SpoolError> {
+    fn same_file(&self, a: (Name, Dir), b: (Name, Dir)) -> Result<bool, SpoolError> {
         let inode = |(name, dir): (Name, Dir)| {
             let text = name.to_string();
             let status = self.spool.storage.status(dir, text.as_ref());
             status.map(|status| status.inode).context(|| format!("look at {dir}/{text}"))
         };
-        if inode(a)? == inode(b)? {
-            return Ok(true);
-        }
+        Ok(inode(a)? == inode(b)?)
+    }
+
+    fn same_message(&self, a: (Name, Dir), b: (Name, Dir)) -> bool {
         let verified = |(name, dir): (Name, Dir)| {
             let message = self.spool.read(dir, name).ok()?;
             message.verify().ok().map(|()| message.envelope)
         };
-        Ok(verified(a).is_some_and(|envelope| Some(envelope) == verified(b)))
+        verified(a).is_some_and(|envelope| Some(envelope) == verified(b))
     }
 
     /// Defers every file of one id under names that differ, with one report.
