@@ -1,6 +1,7 @@
 //! The list of suites. A suite that is not listed here must never exist.
 
 mod bad_input;
+mod budget;
 mod crash;
 mod harness;
 mod interop;
@@ -20,6 +21,7 @@ pub fn all() -> Vec<Case> {
         operator::cases(),
         interop::cases(),
         poison::cases(),
+        budget::cases(),
         storm::cases(),
         crash::cases(),
     ];
