@@ -31,7 +31,10 @@ fn steps() -> Vec<Step> {
         step(
             "documentation",
             5,
-            vec![Line::new("cargo doc --workspace --no-deps").env("RUSTDOCFLAGS", "-D warnings")],
+            vec![
+                Line::new("cargo doc --workspace --no-deps --document-private-items")
+                    .env("RUSTDOCFLAGS", "-D warnings -A rustdoc::private_intra_doc_links"),
+            ],
         ),
         step(
             "unit tests",
