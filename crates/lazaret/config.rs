@@ -193,17 +193,22 @@ impl Config {
                 return Err(source.error(source.place(&format!("route[{at}].deliver")), what));
             }
         }
-        for (cause, name) in
-            self.workers.faults.passes().filter(|(_, name)| !self.transports.contains_key(*name))
-        {
-            let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
-            let what = format!(
-                "workers.faults: {cause} = {{ pass = {name:?} }}: there is no such transport; there is {}",
-                names.join(", ")
-            );
-            return Err(source.error(source.place(&format!("workers.faults.{cause}.pass")), what));
-        }
+        self.check_faults(source)?;
         self.delivery().check().map_err(|error| source.error(None, error))
+    }
+
+    /// Whether mail that is to pass has a transport.
+    fn check_faults(&self, source: &Source<'_>) -> Result<(), ConfigError> {
+        let mut passes = self.workers.faults.passes();
+        let Some((cause, name)) = passes.find(|(_, name)| !self.transports.contains_key(*name)) else {
+            return Ok(());
+        };
+        let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
+        let names = names.join(", ");
+        let what = format!(
+            "workers.faults: {cause} = {{ pass = {name:?} }}: there is no such transport; there is {names}"
+        );
+        Err(source.error(source.place(&format!("workers.faults.{cause}.pass")), what))
     }
 
     /// What is not wrong and hardly meant.

@@ -172,10 +172,10 @@ fn advice(config: &WorkersConfig, need: Need, usable: u64) -> String {
     if size > SMALL_BYTES {
         return format!("workers.max_size = \"{}\" would fit", ByteSize(size));
     }
-    if need.cells > 1 {
+    if need.cells > 1 && need.large <= usable {
         return "lower workers.count and workers.spares, or workers.memory".to_owned();
     }
-    "lower workers.memory, or give it more".to_owned()
+    "lower workers.memory".to_owned()
 }
 
 /// The memory for messages that are not small: one purse for all cells.

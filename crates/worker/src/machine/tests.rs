@@ -41,6 +41,10 @@ fn a_refusal_has_the_numbers_and_what_would_fit() {
         "{error}"
     );
     let error = Fit::check(&config(2, 4), &machine(100 * MIB)).unwrap_err().to_string();
+    assert!(error.contains("lower workers.memory"), "{error}");
+    let small = ByteSize(1 << 20);
+    let many = WorkersConfig { max_size: small, ..config(20, 40) };
+    let error = Fit::check(&many, &machine(GIB)).unwrap_err().to_string();
     assert!(error.contains("lower workers.count"), "{error}");
     let error = Fit::check(&config(1, 0), &machine(40 * MIB)).unwrap_err().to_string();
     assert!(error.contains("lower workers.memory"), "{error}");
