@@ -1,7 +1,7 @@
 //! One worker: a thread that claims messages, has its cell judge them, and acts
 //! on what comes of it.
 //!
-//! What a fault means is decided in [`fault`](crate::fault); here it is carried
+//! What a fault means is decided in [`fault`]; here it is carried
 //! out. Nothing is held against a message before a fresh cell has proved, on the
 //! built-in benign one, that cells work at all. A worker must never look into a
 //! message, and never end because of one.

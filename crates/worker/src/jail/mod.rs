@@ -1,7 +1,7 @@
 //! The jail of a cell: what a process that may have been taken over by a
 //! message can still do. Read from top to bottom, this is the order:
 //!
-//! 1. [`tie`]: it ends with its worker, and is the kernel's first choice when
+//! 1. `tie`: it ends with its worker, and is the kernel's first choice when
 //!    memory runs out.
 //! 2. [`build`], on the only thread that there is, so that every later one
 //!    inherits it: no descriptor but the socket, no way to look into it or to
