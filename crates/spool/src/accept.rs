@@ -17,7 +17,7 @@ use crate::storage::StoredFile;
 /// Bytes gathered before they are written.
 const BUFFER_BYTES: usize = 64 << 10;
 
-/// How often a new file in `tmp/` may be cleaned away before it was locked.
+/// How often a new file may be cleaned away before it was locked.
 const LOCK_TRIES: usize = 16;
 
 /// A message that is being written to `tmp/`.
@@ -163,6 +163,24 @@ impl TakenCopy {
     }
 }
 
+/// Creates a file and locks it, so that nobody cleans it away. A cleaner may
+/// remove it between its making and its locking, but never afterwards: so lock,
+/// then look whether it is still there.
+pub(crate) fn create_locked(spool: &Spool, dir: Dir, text: &str) -> Result<Box<dyn StoredFile>, SpoolError> {
+    for _ in 0..LOCK_TRIES {
+        let file = spool.storage.create(dir, text).context(|| format!("create {dir}/{text}"))?;
+        let locked = file.try_lock().context(|| format!("lock {dir}/{text}"))?;
+        if !locked {
+            // Somebody is just looking whether anybody holds it.
+            spool.storage.unlink(dir, text).context(|| format!("remove {dir}/{text}"))?;
+        } else if file.is_linked().context(|| format!("look at {dir}/{text}"))? {
+            return Ok(file);
+        }
+    }
+    let error = std::io::Error::other("it is removed again and again");
+    Err(SpoolError::new(format!("keep {dir}/{text}"), error))
+}
+
 /// A file in `tmp/` that this process holds locked, so that nobody cleans it
 /// away; removed when it is dropped without having left.
 struct Locked {
@@ -179,22 +197,9 @@ impl std::fmt::Display for Locked {
 }
 
 impl Locked {
-    /// A cleaner may remove the file between its making and its locking, but
-    /// never afterwards: so lock, then look whether it is still there.
     fn create(spool: &Spool, name: Name) -> Result<Self, SpoolError> {
-        let text = name.to_string();
-        for _ in 0..LOCK_TRIES {
-            let inner = spool.storage.create(Dir::Tmp, &text).context(|| format!("create tmp/{text}"))?;
-            let locked = inner.try_lock().context(|| format!("lock tmp/{text}"))?;
-            if !locked {
-                // Somebody is just looking whether anybody holds it.
-                spool.storage.unlink(Dir::Tmp, &text).context(|| format!("remove tmp/{text}"))?;
-            } else if inner.is_linked().context(|| format!("look at tmp/{text}"))? {
-                return Ok(Self { spool: spool.clone(), name, inner, left: false });
-            }
-        }
-        let error = std::io::Error::other("it is removed again and again");
-        Err(SpoolError::new(format!("keep tmp/{text}"), error))
+        let inner = create_locked(spool, Dir::Tmp, &name.to_string())?;
+        Ok(Self { spool: spool.clone(), name, inner, left: false })
     }
 
     fn rename_within_tmp(&mut self, name: Name) -> Result<(), SpoolError> {

@@ -16,7 +16,7 @@ use lazaret_envelope::{
     text_length,
 };
 
-use crate::accept::Accepted;
+use crate::accept::{Accepted, create_locked};
 use crate::error::{Context, SpoolError};
 use crate::layout::{DROP_WRITING, Dir, TAKEN};
 use crate::name::Name;
@@ -125,6 +125,12 @@ impl Owner {
 
 fn taken_name(id: MessageId) -> String {
     format!("{TAKEN}{id}")
+}
+
+/// Whether a file in `drop/` is one that `lazaret submit` writes, or wrote.
+pub(crate) fn is_submit_writing(raw: &OsStr) -> bool {
+    let id = raw.to_str().and_then(|text| text.strip_prefix(DROP_WRITING));
+    id.is_some_and(|id| id.parse::<MessageId>().is_ok())
 }
 
 /// The id under which a file in `tmp/` is being taken in.
@@ -260,7 +266,7 @@ impl Spool {
     pub fn begin_drop(&self, transaction: Transaction) -> Result<DropDraft, SpoolError> {
         let id = self.new_id();
         let name = format!("{DROP_WRITING}{id}");
-        let mut file = self.storage.create(Dir::Drop, &name).context(|| format!("create drop/{name}"))?;
+        let mut file = create_locked(self, Dir::Drop, &name)?;
         let dropped = Dropped { origin: Protocol::Drop.into(), transaction, size: None, digest: None };
         file.append(dropped.to_text().as_bytes()).context(|| format!("write drop/{name}"))?;
         Ok(DropDraft { spool: self.clone(), file, id, left: false })

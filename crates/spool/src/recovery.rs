@@ -10,12 +10,13 @@ use std::io;
 use lazaret_envelope::{Attempt, Cause, Line, Report};
 use tracing::{info, warn};
 
-use crate::dropbox::taken_id;
+use crate::dropbox::{is_submit_writing, taken_id};
 use crate::error::{Context, Severity, SpoolError};
 use crate::journal::Done;
 use crate::layout::{Dir, TAKEN, WorkerId, report_name};
 use crate::name::Name;
 use crate::owner::Owner;
+use crate::storage::Kind;
 
 /// Strikes that a message may have and still be tried again.
 pub const STRIKES_MAX: u8 = 1;
@@ -26,10 +27,12 @@ pub const INTERRUPTIONS_MAX: u8 = 5;
 /// What recovery found in a directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Found {
-    /// `tmp/`: an intake holds the lock.
+    /// `tmp/`, or a file of `lazaret submit` in `drop/`: its writer holds the lock.
     BeingWritten,
-    /// `tmp/`: nobody holds the lock; never acknowledged.
+    /// The same, but nobody holds the lock; never acknowledged.
     LeftUnfinished,
+    /// `drop/`: whatever else lies there; intake takes it in.
+    Dropped,
     /// `tmp/`: a dropped file in hand; it is taken in again.
     TakenOriginal,
     /// `tmp/`: the whole copy of a dropped file.
@@ -79,7 +82,7 @@ pub(crate) enum Action {
 /// The table.
 pub(crate) fn decide(found: Found) -> Action {
     match found {
-        Found::BeingWritten | Found::TakenOriginal => Action::Leave,
+        Found::BeingWritten | Found::TakenOriginal | Found::Dropped => Action::Leave,
         Found::LeftUnfinished | Found::TakenCopy { original: true } => Action::Remove,
         Found::TakenCopy { original: false } => Action::Accept,
         Found::Claimed { report: true, .. } | Found::Outbound { report: true, .. } => Action::FinishDefer,
@@ -126,7 +129,7 @@ impl Owner {
             self.resolve_twins(&mut recovered)?;
         }
         let workers = self.spool.storage.workers().context(|| "list claimed")?;
-        let mut dirs = vec![Dir::Tmp, Dir::Outbound];
+        let mut dirs = vec![Dir::Tmp, Dir::Drop, Dir::Outbound];
         dirs.extend(workers.into_iter().map(Dir::Claimed));
         let mut changed = false;
         for &dir in &dirs {
@@ -153,12 +156,15 @@ impl Owner {
     }
 
     fn look(&self, dir: Dir, name: Option<Name>, raw: &OsString) -> Result<Found, SpoolError> {
+        if dir == Dir::Drop {
+            return Ok(self.look_at_dropped(raw));
+        }
         let Some(name) = name else {
             let taken = dir == Dir::Tmp && taken_id(raw).is_some();
             return Ok(if taken { Found::TakenOriginal } else { Found::NoMessage });
         };
         Ok(match dir {
-            Dir::Tmp if self.is_locked(dir, name)? => Found::BeingWritten,
+            Dir::Tmp if self.is_locked(dir, &name.to_string())? => Found::BeingWritten,
             Dir::Tmp if name.taken => {
                 Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
             }
@@ -183,13 +189,7 @@ impl Owner {
         action: Action,
         recovered: &mut Recovered,
     ) -> Result<(), SpoolError> {
-        let Some(name) = name else {
-            if action == Action::SetAside {
-                recovered.set_aside += 1;
-                self.set_aside(dir, raw)?;
-            }
-            return Ok(());
-        };
+        let Some(name) = name else { return self.act_on_nameless(dir, raw, action, recovered) };
         match action {
             Action::Leave | Action::SetAside => {}
             Action::Remove => {
@@ -227,6 +227,42 @@ impl Owner {
             }
         }
         Ok(())
+    }
+
+    /// The same for what has no message's name.
+    fn act_on_nameless(
+        &self,
+        dir: Dir,
+        raw: &OsString,
+        action: Action,
+        recovered: &mut Recovered,
+    ) -> Result<(), SpoolError> {
+        match (action, raw.to_str()) {
+            (Action::SetAside, _) => {
+                recovered.set_aside += 1;
+                self.set_aside(dir, raw)
+            }
+            (Action::Remove, Some(text)) => {
+                recovered.removed += 1;
+                self.remove_if_there(dir, text).map(drop)
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Others may put anything into `drop/`: nothing there may fail a start.
+    fn look_at_dropped(&self, raw: &OsString) -> Found {
+        let regular = || {
+            let status = self.spool.storage.status(Dir::Drop, raw);
+            status.is_ok_and(|status| status.kind == Kind::File)
+        };
+        match raw.to_str() {
+            Some(text) if is_submit_writing(raw) && regular() => match self.is_locked(Dir::Drop, text) {
+                Ok(false) => Found::LeftUnfinished,
+                Ok(true) | Err(_) => Found::BeingWritten,
+            },
+            _ => Found::Dropped,
+        }
     }
 
     /// Writes down when and where a message was cut short, for a later report.
@@ -268,9 +304,8 @@ impl Owner {
         }
     }
 
-    fn is_locked(&self, dir: Dir, name: Name) -> Result<bool, SpoolError> {
-        let text = name.to_string();
-        match self.spool.storage.open(dir, &text) {
+    fn is_locked(&self, dir: Dir, text: &str) -> Result<bool, SpoolError> {
+        match self.spool.storage.open(dir, text) {
             Ok(file) => Ok(!file.try_lock().context(|| format!("lock {dir}/{text}"))?),
             // Gone means that its intake has just finished with it.
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
@@ -308,6 +343,7 @@ mod tests {
         for (found, action) in [
             (Found::BeingWritten, Action::Leave),
             (Found::TakenOriginal, Action::Leave),
+            (Found::Dropped, Action::Leave),
             (Found::LeftUnfinished, Action::Remove),
             (Found::TakenCopy { original: true }, Action::Remove),
             (Found::TakenCopy { original: false }, Action::Accept),
