@@ -69,6 +69,9 @@ pub enum OpenError {
     },
 }
 
+/// Mode of the top: others may go through it to `drop/`, and see nothing.
+const ROOT_MODE: u32 = 0o711;
+
 /// How many files each directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counts {
@@ -126,7 +129,9 @@ impl Spool {
             let path = path.to_owned();
             move |source| OpenError::Io { operation, path, source }
         };
-        make_dir(root, 0o711).map_err(error("make", root))?;
+        let above = root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
+        fs::create_dir_all(above).map_err(error("make", above))?;
+        make_dir(root, ROOT_MODE).map_err(error("make", root))?;
         make_dir(&root.join(CLAIMED), 0o700).map_err(error("make", root))?;
         for dir in Dir::FIXED {
             let path = root.join(dir.to_string());
@@ -233,8 +238,10 @@ impl Spool {
     }
 }
 
+/// Makes a directory with exactly this mode. One that is there stays as it is:
+/// its mode is the administrator's word.
 fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
-    match fs::DirBuilder::new().recursive(mode == 0o711).mode(mode).create(path) {
+    match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
