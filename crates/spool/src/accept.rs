@@ -154,10 +154,12 @@ pub(crate) struct TakenCopy {
 }
 
 impl TakenCopy {
-    /// To be called when the original is durably gone.
+    /// To be called when the original is durably gone. The copy's name in `tmp/`
+    /// counts, so it must not come back when the message has gone its way.
     pub(crate) fn accept(mut self) -> Result<Accepted, SpoolError> {
         let name = self.file.name;
         self.file.leave_to(Dir::Incoming, name.next())?;
+        self.file.spool.sync_dir(Dir::Tmp)?;
         info!(id = %self.accepted.id, size = self.accepted.size, origin = "drop", "accepted");
         Ok(self.accepted)
     }

@@ -126,6 +126,7 @@ impl Owner {
             // Where only the process went down, what it did last is visible and
             // not durable: nothing may be concluded from it before it is.
             self.sync_all_dirs()?;
+            self.resolve_taken(&mut recovered)?;
             self.resolve_twins(&mut recovered)?;
         }
         let workers = self.spool.storage.workers().context(|| "list claimed")?;

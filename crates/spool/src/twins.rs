@@ -6,9 +6,13 @@
 //! stays. The other goes only if it is verified to be the same message; where that
 //! is in doubt, both go to `deferred/`. Nothing must be removed on the word of a name alone.
 
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+
 use lazaret_envelope::{Cause, Line, MessageId, Report};
 use tracing::warn;
 
+use crate::dropbox::taken_id;
 use crate::error::{Context, SpoolError};
 use crate::layout::Dir;
 use crate::name::Name;
@@ -53,6 +57,44 @@ impl Owner {
         let workers = self.spool.storage.workers().context(|| "list claimed")?;
         let fixed = [Dir::Tmp, Dir::Incoming, Dir::Outbound, Dir::Waiting, Dir::Deferred];
         Ok(fixed.into_iter().chain(workers.into_iter().map(Dir::Claimed)).collect())
+    }
+
+    /// Second names of dropped files: one that was being taken out of `drop/`, or
+    /// set aside from `tmp/`, and has both names now. The later one stays.
+    pub(crate) fn resolve_taken(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        let taken = self.inodes(Dir::Tmp, |raw| taken_id(raw).is_some())?;
+        if taken.is_empty() {
+            return Ok(());
+        }
+        let in_drop = self.inodes(Dir::Drop, |_| true)?;
+        let aside = self.inodes(Dir::Deferred, |_| true)?;
+        let older =
+            in_drop.iter().filter(|(inode, _)| taken.contains_key(inode)).map(|(_, raw)| (Dir::Drop, raw));
+        let older = older.chain(
+            taken.iter().filter(|(inode, _)| aside.contains_key(inode)).map(|(_, raw)| (Dir::Tmp, raw)),
+        );
+        for (dir, raw) in older {
+            // What has a name that is no text came from elsewhere and stays.
+            let Some(text) = raw.to_str() else { continue };
+            warn!("{dir}/{} is an older name of a dropped file", Line::escaped(text));
+            self.remove_if_there(dir, text)?;
+            self.sync_dir(dir)?;
+            recovered.twins += 1;
+        }
+        Ok(())
+    }
+
+    /// The inodes of the names in a directory that `wanted` wants.
+    fn inodes(
+        &self,
+        dir: Dir,
+        wanted: impl Fn(&OsStr) -> bool,
+    ) -> Result<BTreeMap<u64, OsString>, SpoolError> {
+        let mut names = Vec::new();
+        self.spool.scan(dir, |_, raw| names.extend(wanted(raw).then(|| raw.to_owned())))?;
+        let inode = |raw: &OsString| self.spool.storage.status(dir, raw).map(|status| status.inode);
+        // What is gone since was taken away by whoever may do that.
+        Ok(names.into_iter().filter_map(|raw| inode(&raw).ok().map(|inode| (inode, raw))).collect())
     }
 
     /// `names`: all names of one id, the newest last.
