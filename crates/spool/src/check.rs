@@ -11,10 +11,10 @@ use lazaret_envelope::{Line, MessageId};
 
 use crate::dropbox::taken_id;
 use crate::error::{Context, SpoolError};
-use crate::layout::{DROP_WRITING, Dir, JOURNAL_SUFFIX};
+use crate::layout::{DROP_WRITING, Dir};
+use crate::leftover::{journal_id, reported_id};
 use crate::message::Unreadable;
 use crate::name::Name;
-use crate::operator::reported_id;
 use crate::spool::Spool;
 use crate::storage::Kind;
 
@@ -167,6 +167,15 @@ impl Checker<'_> {
         self.places = places;
     }
 
+    /// Whether a message is where nobody is about to defer it.
+    fn is_out_of_quarantine(&self, id: MessageId) -> bool {
+        let at_rest = |(dir, name): &(Dir, Name)| {
+            let rests = matches!(dir, Dir::Incoming | Dir::Waiting);
+            rests && self.spool.storage.status(*dir, name.to_string().as_ref()).is_ok()
+        };
+        self.places.get(&id).is_some_and(|places| places.iter().all(at_rest))
+    }
+
     /// Reports and journals without a message. Messages that were in motion are
     /// looked for once more before they are missed.
     fn orphans(&mut self) -> Result<(), SpoolError> {
@@ -179,18 +188,21 @@ impl Checker<'_> {
             }
         }
         for (dir, file, id) in beside {
-            let there = self.spool.storage.status(dir, file.as_ref()).is_ok();
-            if there && !known.contains(&id) {
-                let what = if dir == Dir::Journal { "a journal" } else { "a report" };
-                self.find(format!("{dir}/{file}"), format!("{what} without its message"));
+            let problem = match dir {
+                Dir::Journal if !known.contains(&id) => "a journal without its message",
+                Dir::Journal => continue,
+                _ if !known.contains(&id) => "a report without its message",
+                _ if self.is_out_of_quarantine(id) => {
+                    "its message is not in deferred/ any more; it goes when that is claimed"
+                }
+                _ => continue,
+            };
+            if self.spool.storage.status(dir, file.as_ref()).is_ok() {
+                self.find(format!("{dir}/{file}"), problem);
             }
         }
         Ok(())
     }
-}
-
-fn journal_id(raw: &OsStr) -> Option<MessageId> {
-    raw.to_str()?.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()
 }
 
 /// What becomes of a message that can't be read.

@@ -64,17 +64,16 @@ pub struct Journal {
 }
 
 impl Journal {
-    /// The text to append to a journal. A torn last line is ended first.
-    pub(crate) fn text(file: &dyn StoredFile, created: bool, done: &[Done]) -> io::Result<String> {
+    /// The text to append to a journal. A torn last line is ended first, and one
+    /// of which a crash has left nothing but the name begins anew.
+    pub(crate) fn text(file: &dyn StoredFile, done: &[Done]) -> io::Result<String> {
         let mut text = String::new();
-        if created {
+        let size = file.status()?.size;
+        if size == 0 {
             text = format!("{HEADING}\n");
         } else {
-            let size = file.status()?.size;
             let mut last = [b'\n'];
-            if size > 0 {
-                file.read_at(&mut last, size - 1)?;
-            }
+            file.read_at(&mut last, size - 1)?;
             if last != [b'\n'] {
                 text.push('\n');
             }

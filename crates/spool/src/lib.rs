@@ -17,6 +17,7 @@ mod dropbox;
 mod error;
 mod journal;
 pub mod layout;
+mod leftover;
 mod message;
 mod name;
 mod operator;

@@ -10,7 +10,7 @@ use lazaret_envelope::{Cause, Line, MessageId, Report};
 use tracing::info;
 
 use crate::error::{Context, SpoolError};
-use crate::layout::{Dir, REPORT_SUFFIX, report_name};
+use crate::layout::{Dir, report_name};
 use crate::message::Unreadable;
 use crate::name::Name;
 use crate::owner::Owner;
@@ -119,11 +119,6 @@ impl Spool {
     }
 }
 
-/// The id of the message that a report is about.
-pub(crate) fn reported_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
-    raw.to_str()?.strip_suffix(REPORT_SUFFIX)?.parse().ok()
-}
-
 impl Owner {
     /// Takes a message out of quarantine and back to `incoming/`, all counts
     /// cleared.
@@ -139,9 +134,10 @@ impl Owner {
             Err(why) => return Err(OperatorError::NotWhole { id, why }),
             Ok(()) => {}
         }
+        let releasing = self.releasing();
         self.move_durably((Dir::Deferred, deferred.name), (Dir::Incoming, deferred.name.cleared()))?;
-        self.remove_if_there(Dir::Deferred, &report_name(id))?;
-        self.note_unsynced([Dir::Deferred], None);
+        self.forget_report(id)?;
+        drop(releasing);
         info!(%id, cause = %deferred.cause(), "released");
         Ok(())
     }

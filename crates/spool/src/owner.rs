@@ -10,7 +10,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
@@ -36,6 +36,9 @@ struct Shared {
     unsynced: Mutex<Unsynced>,
     /// Held while traces are made durable: who waits for it finds them so.
     flushing: Mutex<()>,
+    /// Held by a release until the report is gone: a claim meanwhile could end in
+    /// a new one, which the release must not take for the old.
+    releasing: RwLock<()>,
     was_clean: bool,
     in_order: AtomicBool,
 }
@@ -109,8 +112,8 @@ impl Owner {
         );
         lock.replace(&holder).map_err(io)?;
         let in_order = AtomicBool::new(was_clean);
-        let (unsynced, flushing) = (Mutex::default(), Mutex::default());
-        let shared = Shared { lock: Mutex::new(lock), unsynced, flushing, was_clean, in_order };
+        let (unsynced, flushing, releasing) = Default::default();
+        let shared = Shared { lock: Mutex::new(lock), unsynced, flushing, releasing, was_clean, in_order };
         Ok(Self { spool, shared: Arc::new(shared) })
     }
 
@@ -145,7 +148,9 @@ impl Owner {
     pub fn claim(&self, worker: WorkerId, names: &[Name]) -> Result<Vec<Claim>, SpoolError> {
         let dir = Dir::Claimed(worker);
         let mut claims = Vec::with_capacity(names.len());
+        let _unreleased = self.shared.releasing.read().unwrap_or_else(PoisonError::into_inner);
         for &name in names {
+            self.forget_report(name.id)?;
             if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
                 claims.push(Claim::new(self.clone(), worker, name.next()));
             }
@@ -223,6 +228,11 @@ impl Owner {
             self.remove_if_there(Dir::Journal, &journal_name(id))?;
         }
         Ok(())
+    }
+
+    /// To be held while a message leaves quarantine and its report goes.
+    pub(crate) fn releasing(&self) -> std::sync::RwLockWriteGuard<'_, ()> {
+        self.shared.releasing.write().unwrap_or_else(PoisonError::into_inner)
     }
 
     pub(crate) fn is_in_order(&self) {

@@ -13,7 +13,7 @@ use tracing::{info, warn};
 use crate::dropbox::{is_submit_writing, taken_id};
 use crate::error::{Context, Severity, SpoolError};
 use crate::journal::Done;
-use crate::layout::{Dir, TAKEN, WorkerId, report_name};
+use crate::layout::{Dir, TAKEN, WorkerId};
 use crate::name::Name;
 use crate::owner::Owner;
 use crate::storage::Kind;
@@ -44,14 +44,14 @@ pub(crate) enum Found {
     Claimed {
         /// Strikes in its name.
         strikes: u8,
-        /// A report was written: it was being deferred.
+        /// A whole report was written: it was being deferred.
         report: bool,
     },
     /// `outbound/`: cut short in delivery.
     Outbound {
         /// Interruptions in its name.
         interruptions: u8,
-        /// A report was written: it was being deferred.
+        /// A whole report was written: it was being deferred.
         report: bool,
     },
     /// `tmp/`, `claimed/` or `outbound/`: no name of ours.
@@ -99,7 +99,8 @@ pub(crate) fn decide(found: Found) -> Action {
 /// What recovery did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Recovered {
-    /// Unfinished files removed from `tmp/`.
+    /// Unfinished files removed from `tmp/` and `drop/`, and journals and reports
+    /// without their messages.
     pub removed: u64,
     /// Copies of dropped files accepted.
     pub accepted: u64,
@@ -141,6 +142,9 @@ impl Owner {
                 self.sync_dir(*dir)?;
             }
         }
+        if !self.was_clean() {
+            self.remove_leftovers(&mut recovered)?;
+        }
         self.is_in_order();
         info!(?recovered, clean = self.was_clean(), "recovered");
         Ok(recovered)
@@ -170,13 +174,12 @@ impl Owner {
                 Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
             }
             Dir::Tmp => Found::LeftUnfinished,
-            Dir::Claimed(_) => Found::Claimed {
-                strikes: name.strikes,
-                report: self.exists(Dir::Deferred, &report_name(name.id))?,
-            },
+            Dir::Claimed(_) => {
+                Found::Claimed { strikes: name.strikes, report: self.spool.report(name.id)?.is_some() }
+            }
             Dir::Outbound => Found::Outbound {
                 interruptions: name.interruptions,
-                report: self.exists(Dir::Deferred, &report_name(name.id))?,
+                report: self.spool.report(name.id)?.is_some(),
             },
             _ => unreachable!("recovery does not look at {raw:?} in {dir}"),
         })

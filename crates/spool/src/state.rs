@@ -211,7 +211,7 @@ impl Owner {
         let name = crate::layout::journal_name(id);
         let operation = || format!("write journal/{name}");
         let (mut file, created) = self.spool.storage.open_append(Dir::Journal, &name).context(operation)?;
-        let text = Journal::text(&*file, created, done).context(operation)?;
+        let text = Journal::text(&*file, done).context(operation)?;
         file.append(text.as_bytes()).context(operation)?;
         file.sync().context(operation)?;
         if created { self.sync_dir(Dir::Journal) } else { Ok(()) }

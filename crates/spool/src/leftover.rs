@@ -1,0 +1,84 @@
+//! Reports and journals whose message is elsewhere, or gone: a power cut brings
+//! them back, or keeps the message from its report.
+//!
+//! A journal stays as long as its message is anywhere, a report as long as its
+//! message is in `deferred/` or on its way there. Nothing that is missed at one
+//! look must be removed: somebody may have moved the message meanwhile.
+
+use std::collections::BTreeSet;
+
+use lazaret_envelope::MessageId;
+use tracing::info;
+
+use crate::error::{Context, SpoolError};
+use crate::layout::{Dir, JOURNAL_SUFFIX, REPORT_SUFFIX, report_name};
+use crate::owner::Owner;
+use crate::recovery::Recovered;
+
+/// Looks at the messages before a journal or report is taken for left over. An
+/// `mv` by hand that hides a message from one can't hide it from the next.
+const LOOKS: usize = 2;
+
+/// The id of the message that a report is about.
+pub(crate) fn reported_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
+    raw.to_str()?.strip_suffix(REPORT_SUFFIX)?.parse().ok()
+}
+
+/// The id of the message that a journal belongs to.
+pub(crate) fn journal_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
+    raw.to_str()?.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()
+}
+
+impl Owner {
+    /// At a start, when nothing is in anybody's hands any more.
+    pub(crate) fn remove_leftovers(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        let anywhere = self.message_dirs()?;
+        let kinds: [(Dir, fn(&std::ffi::OsStr) -> Option<MessageId>, &str, &[Dir]); 2] = [
+            (Dir::Journal, journal_id, JOURNAL_SUFFIX, &anywhere),
+            (Dir::Deferred, reported_id, REPORT_SUFFIX, &[Dir::Deferred]),
+        ];
+        for (dir, id_of, suffix, homes) in kinds {
+            let mut left = BTreeSet::new();
+            self.spool.scan(dir, |_, raw| left.extend(id_of(raw)))?;
+            for _ in 0..LOOKS {
+                self.still_missed(&mut left, homes)?;
+            }
+            for id in left {
+                info!(%id, "{dir}/{id}{suffix} is left over");
+                self.remove_if_there(dir, &format!("{id}{suffix}"))?;
+                recovered.removed += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Takes out of `missed` what has a message in one of the directories.
+    fn still_missed(&self, missed: &mut BTreeSet<MessageId>, homes: &[Dir]) -> Result<(), SpoolError> {
+        for &dir in homes {
+            if missed.is_empty() {
+                break;
+            }
+            self.spool.scan(dir, |name, _| {
+                if let Some(name) = name {
+                    missed.remove(&name.id);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
+    /// Removes, durably, the report of a message that is not in quarantine any
+    /// more: left by an `mv` by hand, or by a release that was cut short. Found
+    /// beside a claimed message after a crash, it would pass for a new one.
+    pub(crate) fn forget_report(&self, id: MessageId) -> Result<(), SpoolError> {
+        let name = report_name(id);
+        // Asking is far cheaper than an unlink, which would need the directory for itself.
+        let status = self.spool.storage.status(Dir::Deferred, name.as_ref());
+        if matches!(&status, Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
+            return Ok(());
+        }
+        status.context(|| format!("look at deferred/{name}"))?;
+        self.remove_if_there(Dir::Deferred, &name)?;
+        self.sync_dir(Dir::Deferred)
+    }
+}
