@@ -23,6 +23,8 @@ mod name;
 mod operator;
 mod owner;
 mod recovery;
+#[cfg(test)]
+mod simulation;
 mod spool;
 mod state;
 pub mod storage;

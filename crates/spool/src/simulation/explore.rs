@@ -1,0 +1,238 @@
+//! Goes through every crash point of a short history and every state that a
+//! power cut can leave there; then starts, judges, starts again, and works off
+//! what is left. Crashes during the start itself are gone through likewise.
+//!
+//! States that were seen, with the same promises, are not visited again. It must
+//! never stop at the first violation: what else is wrong belongs to the finding.
+
+use std::collections::hash_map::DefaultHasher;
+use std::collections::{BTreeMap, HashSet};
+use std::hash::{Hash, Hasher};
+use std::io::Write;
+
+use lazaret_envelope::MessageId;
+use rustix::io::Errno;
+
+use super::disk::State;
+use super::judge::{judge, places, there};
+use super::life::{Life, Step};
+use super::world::{Fault, Sim, Snapshot};
+use crate::Dir;
+
+/// Kinds of violations that are kept; of the others only the number.
+const VIOLATIONS_KEPT_MAX: usize = 50;
+
+/// Crashes in a row that are gone through: one in the history, one in the start
+/// after it.
+const DEPTH: usize = 2;
+
+/// A short history: what is done to a spool that has just been started.
+pub(super) struct History {
+    pub(super) name: &'static str,
+    pub(super) run: fn(&mut Life) -> Step,
+}
+
+/// What was gone through, and what was wrong.
+#[derive(Default)]
+pub(super) struct Explorer {
+    pub(super) histories: usize,
+    pub(super) crash_points: usize,
+    pub(super) starts: usize,
+    pub(super) violations: usize,
+    /// One example of each kind.
+    pub(super) kept: BTreeMap<String, String>,
+    seen: HashSet<u64>,
+    history: String,
+}
+
+impl Explorer {
+    /// One line for whoever reads the log of the tests.
+    pub(super) fn print_figures(&self, what: &str) {
+        let Self { histories, crash_points, starts, violations, .. } = self;
+        let states = self.seen.len();
+        print_figures(&format!(
+            "{what}: histories {histories}, crash points {crash_points}, states visited {states}, \
+             starts {starts}, violations {violations}"
+        ));
+    }
+
+    /// Fails with everything that was kept.
+    pub(super) fn assert_none(&self) {
+        let kept: Vec<&str> = self.kept.values().map(String::as_str).collect();
+        assert!(self.violations == 0, "{} violations, such as\n{}", self.violations, kept.join("\n"));
+    }
+
+    /// Every crash point of a history.
+    pub(super) fn history(&mut self, history: &History) {
+        self.begin(history.name);
+        for snapshot in record(history, None) {
+            self.crash(&snapshot, DEPTH, true);
+        }
+    }
+
+    /// The history with each of its changes failing, and a crash after it.
+    pub(super) fn failures(&mut self, history: &History) {
+        for snapshot in record(history, None) {
+            let Some(step) = snapshot.step else { continue };
+            for error in [Errno::IO, Errno::NOSPC] {
+                let what = &snapshot.before;
+                // A rename without room waits for a minute of real time.
+                if error == Errno::NOSPC && what.starts_with("rename") {
+                    continue;
+                }
+                self.begin(&format!("{} with {error:?} at step {step}, {what}", history.name));
+                let last =
+                    record(history, Some(Fault { step, error })).pop().expect("there is always an end");
+                // After a failed fsync nothing is believed until the machine was
+                // started anew: assumption 5.
+                self.crash(&last, 1, !what.starts_with("sync"));
+            }
+        }
+    }
+
+    pub(super) fn begin(&mut self, history: &str) {
+        self.histories += 1;
+        self.history = history.to_owned();
+    }
+
+    /// Everything that can come of all going down at one instant. `killed`: also
+    /// that only the process does.
+    fn crash(&mut self, at: &Snapshot, depth: usize, killed: bool) {
+        self.crash_points += 1;
+        let mut at = at.clone();
+        at.ledger.cut();
+        let mut disks = at.disk.power_cuts();
+        if killed {
+            disks.push(at.disk.clone());
+        }
+        for disk in disks {
+            let mut hasher = DefaultHasher::new();
+            disk.hash_into(&mut hasher);
+            (&at.ledger, depth).hash(&mut hasher);
+            if self.seen.insert(hasher.finish()) {
+                self.visit(at.with_disk(disk), depth);
+            }
+        }
+    }
+
+    /// One state in which a start finds the disk.
+    fn visit(&mut self, found: Snapshot, depth: usize) {
+        let point = format!("{}, before: {}", self.history, found.before);
+        let names = found.disk.listing();
+        let wrong = self.start(found, depth);
+        self.violations += wrong.len();
+        for what in wrong {
+            if self.kept.len() < VIOLATIONS_KEPT_MAX {
+                let example = format!("{point}, left [{names}]: {what}");
+                self.kept.entry(kind(&what)).or_insert(example);
+            }
+        }
+    }
+
+    fn start(&mut self, found: Snapshot, depth: usize) -> Vec<String> {
+        let before = places(&found.disk);
+        let sim = Sim::boot(found);
+        if depth > 1 {
+            sim.world().recorded = Some(Vec::new());
+        }
+        self.starts += 1;
+        let life = match Life::start(&sim) {
+            Ok(life) => life,
+            Err(error) => return vec![format!("the start failed: {error}")],
+        };
+        let mut wrong = judge(&life, &before);
+        decide(&sim);
+        life.moment("go on after the start");
+        let recorded = sim.world().recorded.take().unwrap_or_default();
+        wrong.extend(self.again(life));
+        wrong.extend(self.work_off(&sim));
+        for snapshot in recorded {
+            self.crash(&snapshot, depth - 1, true);
+        }
+        wrong
+    }
+
+    /// Recovery once more by the same owner, then by another: nothing changes.
+    fn again(&mut self, life: Life) -> Option<String> {
+        let before = life.sim.world().disk.visible();
+        let sim = life.sim.clone();
+        let once_more = life.owner.recover();
+        drop(life);
+        let next = Life::start(&sim);
+        self.starts += 1;
+        let after = sim.world().disk.visible();
+        if let Err(error) = once_more {
+            return Some(format!("recovering again failed: {error}"));
+        }
+        if let Err(error) = next {
+            return Some(format!("the next start failed: {error}"));
+        }
+        (before != after).then(|| "recovering again changed something".to_owned())
+    }
+
+    /// Delivers what is left, stops cleanly, and has the machine go down once
+    /// more: nothing may come back.
+    fn work_off(&mut self, sim: &Sim) -> Vec<String> {
+        let worked = Life::start(sim).and_then(|life| life.drain().and_then(|()| life.stop()));
+        if let Err(error) = worked {
+            return vec![format!("working off what was left failed: {error}")];
+        }
+        let end = sim.world().snapshot("end");
+        let left = places(&end.disk).into_iter().filter(|place| place.dir != Dir::Deferred);
+        let mut wrong: Vec<String> = left.map(|place| format!("{place} is never worked off")).collect();
+        for disk in [end.disk.least(), end.disk.both_names()] {
+            let before = places(&disk);
+            let sim = Sim::boot(end.with_disk(disk));
+            self.starts += 1;
+            match Life::start(&sim) {
+                Ok(life) => wrong.extend(judge(&life, &before)),
+                Err(error) => wrong.push(format!("the start after a clean stop failed: {error}")),
+            }
+        }
+        wrong.iter().map(|what| format!("worked off: {what}")).collect()
+    }
+}
+
+/// A violation without its ids.
+fn kind(what: &str) -> String {
+    let word =
+        |word: &str| if word.len() > MessageId::TEXT_BYTES { "…".to_owned() } else { word.to_owned() };
+    what.split(' ').map(word).collect::<Vec<_>>().join(" ")
+}
+
+/// A start has been judged: what it found is so.
+pub(super) fn decide(sim: &Sim) {
+    let mut world = sim.world();
+    let there = there(&world.disk);
+    world.ledger.decided(&there);
+}
+
+/// Runs a history; the instant before each change, and the end.
+fn record(history: &History, fault: Option<Fault>) -> Vec<Snapshot> {
+    let sim = Sim::boot(Snapshot::blank());
+    let mut life = Life::start(&sim).expect("an empty spool can be started");
+    {
+        let mut world = sim.world();
+        world.recorded = Some(Vec::new());
+        world.fault = fault;
+    }
+    let ended = (history.run)(&mut life);
+    assert!(fault.is_some() || ended.is_ok(), "{}: {}", history.name, ended.unwrap_err());
+    life.moment("the end of the history");
+    let recorded = sim.world().recorded.take();
+    recorded.expect("was recorded")
+}
+
+impl State {
+    /// Every name, in words.
+    fn listing(&self) -> String {
+        let name = |dir: Option<Dir>, name: &str| dir.map_or(name.to_owned(), |dir| format!("{dir}/{name}"));
+        let names: Vec<String> = self.names().map(|(key, _)| name(key.0, &key.1)).collect();
+        names.join(" ")
+    }
+}
+
+/// Past the capture of the test harness: figures are for every log.
+pub(super) fn print_figures(text: &str) {
+    let _ = writeln!(std::io::stdout().lock(), "figures: {text}");
+}

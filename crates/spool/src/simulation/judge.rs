@@ -1,0 +1,208 @@
+//! What must hold after every start, read off the disk itself and held against
+//! the ledger.
+//!
+//! Places are found without the spool's own code, so that it can't hide what it
+//! overlooks. A judge must never change anything.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use lazaret_envelope::{Digest, Envelope};
+
+use super::disk::{Key, State};
+use super::ledger::{Ledger, Mail};
+use super::life::{Life, RECIPIENTS, delivery_key};
+use crate::layout::{DROP_WRITING, REPORT_SUFFIX, TAKEN};
+use crate::recovery::{INTERRUPTIONS_MAX, STRIKES_MAX};
+use crate::{Dir, Name, check};
+
+/// Deliveries that may be cut short: each of the five may cost a second one,
+/// whose rename to `outbound/` was lost, so that it counts as a strike.
+const DELIVERY_CUTS_MAX: u32 = 2 * INTERRUPTIONS_MAX as u32;
+
+/// Times a message may be cut short in a worker's hands.
+const CUTS_MAX: u32 = STRIKES_MAX as u32 + 1;
+
+/// A name that stands for a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Place {
+    pub(super) dir: Dir,
+    pub(super) text: String,
+    pub(super) name: Option<Name>,
+    pub(super) label: Option<u32>,
+    /// What is wrong with it as a message.
+    damage: Option<String>,
+}
+
+impl std::fmt::Display for Place {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}", self.dir, self.text)
+    }
+}
+
+/// Every name that stands for a message: not journals and reports, and not what
+/// is still being written.
+pub(super) fn places(disk: &State) -> Vec<Place> {
+    disk.names().filter_map(|(key, inode)| place(key, &disk.inodes[&inode].cached)).collect()
+}
+
+fn place(key: &Key, bytes: &[u8]) -> Option<Place> {
+    let (dir, text) = (key.0?, key.1.clone());
+    let name: Option<Name> = text.parse().ok();
+    let counts = match dir {
+        Dir::Journal => false,
+        Dir::Deferred => !text.ends_with(REPORT_SUFFIX),
+        Dir::Tmp => name.is_none_or(|name| name.taken),
+        Dir::Drop => !text.starts_with('.'),
+        _ => true,
+    };
+    let damage = match dir {
+        Dir::Drop => None,
+        Dir::Tmp if text.starts_with(TAKEN) => None,
+        _ => damage(name, bytes),
+    };
+    counts.then(|| Place { dir, text, name, label: label(bytes), damage })
+}
+
+/// The number in a message's content.
+fn label(bytes: &[u8]) -> Option<u32> {
+    const MARK: &[u8] = b"Mail ";
+    let at = bytes.windows(MARK.len()).position(|window| window == MARK)?;
+    let digits = bytes[at + MARK.len()..].split(|byte| *byte == b'.').next()?;
+    std::str::from_utf8(digits).ok()?.parse().ok()
+}
+
+fn damage(name: Option<Name>, bytes: &[u8]) -> Option<String> {
+    let Some(name) = name else { return Some("no message's name".to_owned()) };
+    let (envelope, offset) = match Envelope::parse(bytes) {
+        Ok(parsed) => parsed,
+        Err(error) => return Some(error.to_string()),
+    };
+    let content = &bytes[offset..];
+    if envelope.id != name.id {
+        Some(format!("holds message {}", envelope.id))
+    } else if envelope.content.size != content.len() as u64 {
+        Some(format!("{} bytes instead of {}", content.len(), envelope.content.size))
+    } else if envelope.content.digest != Digest(*blake3::hash(content).as_bytes()) {
+        Some("the digest is wrong".to_owned())
+    } else {
+        None
+    }
+}
+
+/// Everything that is wrong after a start. `before` is what the start found.
+pub(super) fn judge(life: &Life, before: &[Place]) -> Vec<String> {
+    let (after, ledger, leftovers) = {
+        let world = life.sim.world();
+        let leftover = |(key, _): (&Key, u64)| key.1.starts_with(DROP_WRITING).then(|| key.1.clone());
+        let leftovers: Vec<String> = world.disk.names().filter_map(leftover).collect();
+        (places(&world.disk), world.ledger.clone(), leftovers)
+    };
+    let mut wrong: Vec<String> = leftovers.iter().map(|name| format!("drop/{name} is left over")).collect();
+    for (label, mail) in &ledger.mails {
+        let here: Vec<&Place> = after.iter().filter(|place| place.label == Some(*label)).collect();
+        wrong.extend(number_of_places(*label, mail, &here));
+        for place in here {
+            let old: Vec<&Place> = before.iter().filter(|place| place.label == Some(*label)).collect();
+            wrong.extend(state(mail, place).map(|what| format!("{place}: {what}")));
+            wrong.extend(row(mail, place, &old).map(|what| format!("{place}: {what}")));
+            wrong.extend(journal(life, mail, place));
+        }
+    }
+    let known = |place: &&Place| place.label.is_some_and(|label| ledger.mails.contains_key(&label));
+    wrong.extend(after.iter().filter(|place| !known(place)).map(|place| format!("{place} is of nobody")));
+    wrong.extend(findings(life, &after, &ledger));
+    wrong
+}
+
+/// What of the ledger's is still there.
+pub(super) fn there(disk: &State) -> BTreeSet<u32> {
+    places(disk).iter().filter_map(|place| place.label).collect()
+}
+
+fn number_of_places(label: u32, mail: &Mail, here: &[&Place]) -> Option<String> {
+    let list = || here.iter().map(|place| place.to_string()).collect::<Vec<_>>().join(", ");
+    match here.len() {
+        0 if mail.acknowledged && !mail.may_be_gone && !mail.gone => {
+            Some(format!("mail {label} was acknowledged and is lost"))
+        }
+        0 => None,
+        _ if mail.gone => Some(format!("mail {label} was gone for good and is back: {}", list())),
+        1 => None,
+        _ => Some(format!("mail {label} is in more than one place: {}", list())),
+    }
+}
+
+/// What is wrong with a message where it is.
+fn state(mail: &Mail, place: &Place) -> Option<String> {
+    if let Some(damage) = &place.damage
+        && !(mail.bad && place.dir == Dir::Deferred)
+    {
+        return Some(format!("is not whole: {damage}"));
+    }
+    if mail.cuts > CUTS_MAX || (mail.cuts == CUTS_MAX && place.dir != Dir::Deferred) {
+        return Some(format!("was cut short {} times in a worker's hands and goes on", mail.cuts));
+    }
+    if mail.delivery_cuts > DELIVERY_CUTS_MAX {
+        return Some(format!("was cut short {} times in delivery", mail.delivery_cuts));
+    }
+    match (place.dir, place.name) {
+        (Dir::Claimed(_) | Dir::Outbound, _) => Some("is in nobody's hands".to_owned()),
+        (Dir::Incoming | Dir::Waiting, Some(name)) if name.interruptions >= INTERRUPTIONS_MAX => {
+            Some("has had all its interruptions and goes on".to_owned())
+        }
+        _ => None,
+    }
+}
+
+/// Whether the start did with a message what the table says. `old` is where it
+/// found it; the newest name counts.
+fn row(mail: &Mail, place: &Place, old: &[&Place]) -> Option<String> {
+    let now = place.name?;
+    let newest = old.iter().filter_map(|place| place.name).map(|name| name.generation).max()?;
+    let newest: Vec<(Dir, Name)> = (old.iter())
+        .filter_map(|place| place.name.map(|name| (place.dir, name)))
+        .filter(|(_, name)| name.generation == newest)
+        .collect();
+    let justified = newest.iter().any(|(dir, was)| match (dir, place.dir) {
+        (Dir::Claimed(_), Dir::Incoming) => now.strikes == was.strikes + 1 && was.strikes < STRIKES_MAX,
+        (Dir::Claimed(_), Dir::Deferred) => mail.faulted || (was.strikes == STRIKES_MAX && mail.cut_claimed),
+        (Dir::Outbound, Dir::Incoming) => now.interruptions == was.interruptions + 1 && now.strikes == 0,
+        (Dir::Outbound, Dir::Deferred) => mail.faulted || was.interruptions + 1 >= INTERRUPTIONS_MAX,
+        (Dir::Tmp, Dir::Incoming) => was.taken && now == was.next(),
+        (dir, now_in) => *dir == now_in && now == *was,
+    });
+    (!justified).then(|| {
+        let found: Vec<String> = newest.iter().map(|(dir, name)| format!("{dir}/{name}")).collect();
+        format!("the table has no such row for {}", found.join(", "))
+    })
+}
+
+fn journal(life: &Life, mail: &Mail, place: &Place) -> Option<String> {
+    let id = place.name?.id;
+    let journal = match life.owner.journal(id) {
+        Ok(journal) => journal,
+        Err(error) => return Some(format!("{place}: {error}")),
+    };
+    let missing = RECIPIENTS
+        .iter()
+        .filter(|number| mail.noted.contains(number) && !journal.delivered.contains(&delivery_key(**number)));
+    let missing: Vec<String> = missing.map(|number| format!("r{number}")).collect();
+    (!missing.is_empty()).then(|| format!("{place}: the journal has forgotten {}", missing.join(", ")))
+}
+
+/// What `check` finds. By construction it finds that a bad dropped file in
+/// quarantine is no message, and that another program's unfinished file is not
+/// taken in; nothing else may be there.
+fn findings(life: &Life, after: &[Place], ledger: &Ledger) -> Vec<String> {
+    let bad: BTreeMap<String, ()> = (after.iter())
+        .filter(|place| place.label.and_then(|label| ledger.mails.get(&label)).is_some_and(|mail| mail.bad))
+        .map(|place| (place.to_string(), ()))
+        .collect();
+    match check(life.owner.spool()) {
+        Ok(checked) => (checked.findings.into_iter())
+            .filter(|finding| !bad.contains_key(&finding.path) && !finding.path.starts_with("drop/.by-hand"))
+            .map(|finding| format!("check finds {}: {}", finding.path, finding.problem))
+            .collect(),
+        Err(error) => vec![error.to_string()],
+    }
+}

@@ -1,0 +1,368 @@
+//! The simulated disk as [`Storage`]: every change is counted and may be made
+//! to fail, and what there was before each can be kept, together with what had
+//! been promised by then.
+//!
+//! One lock guards the whole world, so that a snapshot is of one instant. It must
+//! never read a real clock.
+
+use std::collections::BTreeMap;
+use std::ffi::OsStr;
+use std::io;
+use std::os::fd::BorrowedFd;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use lazaret_envelope::Timestamp;
+use rustix::io::Errno;
+
+use super::disk::{Key, State};
+use super::ledger::Ledger;
+use super::random::Random;
+use crate::layout::{Dir, LOCK_FILE, WorkerId};
+use crate::storage::{Kind, LockFile, Room, Status, Storage, StoredFile};
+
+/// Seconds since 1970 at which simulations begin.
+const START: i64 = 1_800_000_000;
+
+/// One instant.
+#[derive(Clone)]
+pub(super) struct Snapshot {
+    pub(super) disk: State,
+    pub(super) ledger: Ledger,
+    /// What was to happen next.
+    pub(super) before: String,
+    /// How many changes were made until then; `None` if no change was next.
+    pub(super) step: Option<usize>,
+    seconds: i64,
+    random: Random,
+}
+
+impl Snapshot {
+    /// The same instant with what a crash has made of the disk.
+    pub(super) fn with_disk(&self, disk: State) -> Self {
+        Self { disk, ..self.clone() }
+    }
+
+    /// An empty disk of which nothing was promised.
+    pub(super) fn blank() -> Self {
+        Self {
+            disk: State::default(),
+            ledger: Ledger::default(),
+            before: String::new(),
+            step: None,
+            seconds: START,
+            random: Random::new(7),
+        }
+    }
+}
+
+/// A change that fails.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Fault {
+    /// Which one, counted from the start of the world.
+    pub(super) step: usize,
+    pub(super) error: Errno,
+}
+
+pub(super) struct World {
+    pub(super) disk: State,
+    pub(super) ledger: Ledger,
+    /// While it is there, what there was before every change is added.
+    pub(super) recorded: Option<Vec<Snapshot>>,
+    /// Changes that were made or failed.
+    pub(super) steps: usize,
+    pub(super) fault: Option<Fault>,
+    seconds: i64,
+    random: Random,
+    locks: BTreeMap<u64, u64>,
+    handles: u64,
+}
+
+impl World {
+    pub(super) fn snapshot(&self, before: &str) -> Snapshot {
+        Snapshot {
+            disk: self.disk.clone(),
+            ledger: self.ledger.clone(),
+            before: before.to_owned(),
+            step: None,
+            seconds: self.seconds,
+            random: self.random.clone(),
+        }
+    }
+
+    pub(super) fn pass(&mut self, seconds: i64) {
+        self.seconds += seconds;
+    }
+
+    /// The owner's process has ended: its locks are free, the disk is as it was.
+    pub(super) fn process_died(&mut self) {
+        self.locks.clear();
+        self.ledger.cut();
+    }
+
+    /// A change is about to be made, unless it has to fail.
+    fn step(&mut self, what: impl FnOnce() -> String) -> Result<(), Errno> {
+        if self.recorded.is_some() {
+            let snapshot = Snapshot { step: Some(self.steps), ..self.snapshot(&what()) };
+            self.recorded.as_mut().expect("just looked").push(snapshot);
+        }
+        self.steps += 1;
+        match self.fault {
+            Some(fault) if fault.step + 1 == self.steps => Err(fault.error),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A process's view of the world. Clones share it.
+#[derive(Clone)]
+pub(super) struct Sim(Arc<Mutex<World>>);
+
+impl Sim {
+    /// A machine that has just been started on the disk: nothing is locked.
+    pub(super) fn boot(from: Snapshot) -> Self {
+        let Snapshot { disk, ledger, seconds, random, .. } = from;
+        let (locks, handles, steps) = Default::default();
+        let world =
+            World { disk, ledger, recorded: None, steps, fault: None, seconds, random, locks, handles };
+        Self(Arc::new(Mutex::new(world)))
+    }
+
+    pub(super) fn world(&self) -> MutexGuard<'_, World> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn handle(&self, inode: u64) -> SimFile {
+        let mut world = self.world();
+        world.handles += 1;
+        SimFile { sim: self.clone(), inode, handle: world.handles }
+    }
+}
+
+fn key(dir: Dir, name: &str) -> Key {
+    (Some(dir), name.to_owned())
+}
+
+fn text(raw: &OsStr) -> &str {
+    raw.to_str().expect("simulated names are UTF-8")
+}
+
+impl Storage for Sim {
+    fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        let mut world = self.world();
+        world.step(|| format!("create {dir}/{name}"))?;
+        let inode = world.disk.create(&key(dir, name), dir.file_mode(), Kind::File)?;
+        drop(world);
+        Ok(Box::new(self.handle(inode)))
+    }
+
+    fn open_append(&self, dir: Dir, name: &str) -> io::Result<(Box<dyn StoredFile>, bool)> {
+        match self.open(dir, name) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok((self.create(dir, name)?, true)),
+            other => Ok((other?, false)),
+        }
+    }
+
+    fn open(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
+        let inode = self.world().disk.find(&key(dir, name))?;
+        Ok(Box::new(self.handle(inode)))
+    }
+
+    fn rename(&self, from: (Dir, &str), to: (Dir, &str)) -> io::Result<()> {
+        let mut world = self.world();
+        world.step(|| format!("rename {}/{} to {}/{}", from.0, from.1, to.0, to.1))?;
+        Ok(world.disk.rename(&key(from.0, from.1), &key(to.0, to.1))?)
+    }
+
+    fn unlink(&self, dir: Dir, name: &str) -> io::Result<()> {
+        let mut world = self.world();
+        // What is not there is no change, and so no crash point.
+        world.disk.find(&key(dir, name))?;
+        world.step(|| format!("unlink {dir}/{name}"))?;
+        Ok(world.disk.unlink(&key(dir, name))?)
+    }
+
+    fn sync_dir(&self, dir: Dir) -> io::Result<()> {
+        let mut world = self.world();
+        if let Err(error) = world.step(|| format!("sync {dir}")) {
+            world.disk.sync_dir_failed(dir);
+            return Err(error.into());
+        }
+        world.disk.sync_dir(dir);
+        Ok(())
+    }
+
+    fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {
+        let names: Vec<String> = self
+            .world()
+            .disk
+            .names()
+            .filter(|(key, _)| key.0 == Some(dir))
+            .map(|(key, _)| key.1.clone())
+            .collect();
+        names.iter().for_each(|name| visit(OsStr::new(name)));
+        Ok(())
+    }
+
+    fn status(&self, dir: Dir, name: &OsStr) -> io::Result<Status> {
+        let world = self.world();
+        let inode = world.disk.find(&key(dir, text(name)))?;
+        Ok(status(&world.disk, inode))
+    }
+
+    fn rename_foreign(&self, from: (Dir, &OsStr), to: (Dir, &str)) -> io::Result<()> {
+        self.rename((from.0, text(from.1)), to)
+    }
+
+    fn workers(&self) -> io::Result<Vec<WorkerId>> {
+        Ok(self.world().disk.workers.clone())
+    }
+
+    fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
+        let mut world = self.world();
+        if !world.disk.workers.contains(&worker) {
+            world.disk.workers.push(worker);
+        }
+        Ok(())
+    }
+
+    fn lock_file(&self) -> io::Result<Box<dyn LockFile>> {
+        let mut world = self.world();
+        let key = (None, LOCK_FILE.to_owned());
+        let inode = match world.disk.find(&key) {
+            Ok(inode) => inode,
+            Err(_) => {
+                world.step(|| "create the lock file".to_owned())?;
+                world.disk.create(&key, 0o600, Kind::File)?
+            }
+        };
+        drop(world);
+        Ok(Box::new(self.handle(inode)))
+    }
+
+    fn room(&self) -> io::Result<Room> {
+        Ok(Room { bytes: u64::MAX, inodes: None })
+    }
+
+    fn now(&self) -> Timestamp {
+        Timestamp::from_second(self.world().seconds).expect("a time in this century")
+    }
+
+    fn unique(&self) -> u128 {
+        u128::from(self.world().random.next())
+    }
+}
+
+fn status(disk: &State, inode: u64) -> Status {
+    let file = &disk.inodes[&inode];
+    let owner = rustix::process::geteuid().as_raw();
+    Status { kind: file.kind, inode, size: file.cached.len() as u64, mode: file.mode, owner }
+}
+
+/// An open file; a lock on it goes with it.
+struct SimFile {
+    sim: Sim,
+    inode: u64,
+    handle: u64,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut world = self.sim.world();
+        if world.locks.get(&self.inode) == Some(&self.handle) {
+            world.locks.remove(&self.inode);
+        }
+    }
+}
+
+impl SimFile {
+    fn write(&self, bytes: &[u8], at: impl Fn(&World) -> usize, what: &str) -> io::Result<()> {
+        let mut world = self.sim.world();
+        let place = at(&world);
+        if let Err(error) = world.step(|| format!("{what} {} bytes", bytes.len())) {
+            // As write(2) may: some of it is there.
+            world.disk.write(self.inode, place, &bytes[..bytes.len() / 2]);
+            return Err(error.into());
+        }
+        world.disk.write(self.inode, place, bytes);
+        Ok(())
+    }
+
+    fn lock(&self) -> bool {
+        let mut world = self.sim.world();
+        *world.locks.entry(self.inode).or_insert(self.handle) == self.handle
+    }
+
+    fn fsync(&self) -> io::Result<()> {
+        let mut world = self.sim.world();
+        if let Err(error) = world.step(|| "sync the file".to_owned()) {
+            world.disk.sync_file_failed(self.inode);
+            return Err(error.into());
+        }
+        world.disk.sync_file(self.inode);
+        Ok(())
+    }
+}
+
+impl StoredFile for SimFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes, |world| world.disk.inodes[&self.inode].cached.len(), "append")
+    }
+
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write(bytes, |_| usize::try_from(offset).expect("a small file"), "overwrite")
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = self.sim.world().disk.inodes[&self.inode].cached.clone();
+        let from = usize::try_from(offset).expect("a small file").min(bytes.len());
+        let count = buffer.len().min(bytes.len() - from);
+        buffer[..count].copy_from_slice(&bytes[from..from + count]);
+        Ok(count)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fsync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let mut world = self.sim.world();
+        world.step(|| "sync the file system".to_owned())?;
+        world.disk.sync_all();
+        Ok(())
+    }
+
+    fn status(&self) -> io::Result<Status> {
+        Ok(status(&self.sim.world().disk, self.inode))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(self.lock())
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.sim.world().disk.names().any(|(_, inode)| inode == self.inode))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl LockFile for SimFile {
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(self.lock())
+    }
+
+    fn text(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.sim.world().disk.inodes[&self.inode].cached.to_vec())
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        let mut world = self.sim.world();
+        world.step(|| "empty the lock file".to_owned())?;
+        world.disk.truncate(self.inode);
+        drop(world);
+        self.write(text.as_bytes(), |_| 0, "write the lock file:")?;
+        self.fsync()
+    }
+}
