@@ -47,10 +47,10 @@ fn main() -> ExitCode {
         lazaret_worker::cell_main();
     }
     if Path::new(&program).file_name().is_some_and(|name| name == "sendmail") {
-        return submit::main(&arguments, submit::Voice::Silent);
+        return submit::main(&arguments, None, submit::Voice::Silent);
     }
     if first == Some("submit") && !arguments.iter().any(|argument| argument == "--help") {
-        return submit::main(&arguments[1..], submit::Voice::Reply);
+        return submit::main(&arguments[1..], None, submit::Voice::Reply);
     }
     match command(Cli::parse()) {
         Ok(code) => code,
@@ -65,7 +65,10 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
             log::start(cli.log_format);
             run::run(config()?, drain)
         }
-        Command::Submit { .. } => unreachable!("submit has its own command line"),
+        // Options of ours stood before it; what stands behind is sendmail's.
+        Command::Submit { arguments } => {
+            Ok(submit::main(&arguments, cli.config.as_deref(), submit::Voice::Reply))
+        }
         Command::Status { json } => status::print(&config()?, json),
         Command::Deferred(command) => deferred::command(&config()?, command),
         Command::Pause { part } => control::tell(&config()?, &Request::Pause(part)),

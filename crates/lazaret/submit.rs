@@ -6,6 +6,7 @@
 
 use std::ffi::OsString;
 use std::io::{self, Write};
+use std::path::Path;
 use std::process::ExitCode;
 
 use lazaret_intake::{SendmailArgs, submit};
@@ -23,9 +24,10 @@ pub enum Voice {
     Silent,
 }
 
-/// Parses the arguments and takes the message from standard input.
-pub fn main(arguments: &[OsString], voice: Voice) -> ExitCode {
-    match run(arguments, voice) {
+/// Parses the arguments and takes the message from standard input. A
+/// configuration file among the arguments goes before `config`.
+pub fn main(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> ExitCode {
+    match run(arguments, config, voice) {
         Ok(()) => ExitCode::SUCCESS,
         Err((status, text)) => {
             let _ = writeln!(io::stderr(), "lazaret submit: {text}");
@@ -47,11 +49,12 @@ fn open(config: &Config) -> Result<Spool, OpenError> {
     }
 }
 
-fn run(arguments: &[OsString], voice: Voice) -> Result<(), (u8, String)> {
+fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<(), (u8, String)> {
     let arguments = SendmailArgs::parse(arguments.iter().cloned())
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     let ours = |error: &dyn std::fmt::Display| (exit::TEMPORARY, error.to_string());
-    let named = arguments.config.clone().or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
+    let named = arguments.config.clone().or_else(|| config.map(Path::to_owned));
+    let named = named.or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
     let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
     let spool = open(&config).map_err(|error| ours(&error))?;
     let speak = voice == Voice::Reply || arguments.verbose;
