@@ -1,7 +1,9 @@
 //! What a cell costs: to start one, jailed and not, and to have it judge.
 //!
-//! `cargo bench -p lazaret-worker` prints microseconds. This program is also the
-//! cell; it must never measure another one than the worker's.
+//! `cargo bench -p lazaret-worker` prints microseconds, median and 99th of a
+//! hundred. With and without the jail take turns, so that other load falls on
+//! both. This program is also the cell; it must never measure another one than
+//! the worker's.
 
 use std::time::{Duration, Instant};
 
@@ -10,48 +12,43 @@ use lazaret_worker::{JailMode, Specimen};
 #[global_allocator]
 static ALLOCATOR: lazaret_worker::Allocator = lazaret_worker::Allocator;
 
-const STARTS: usize = 300;
-const MESSAGES: usize = 20_000;
+const STARTS: usize = 1_000;
+const MESSAGES: usize = 50_000;
+const JAILS: [JailMode; 2] = [JailMode::Off, JailMode::BestEffort];
 
-#[allow(clippy::print_stdout, reason = "a measurement is printed")]
 fn main() {
     if std::env::args().nth(1).as_deref() == Some(lazaret_worker::CELL_COMMAND) {
         lazaret_worker::cell_main();
     }
-    for round in 1..=3 {
-        for jail in [JailMode::Off, JailMode::BestEffort] {
-            let (start, message) = (starts(jail), messages(jail));
-            let [start, message] = [start, message].map(|(median, p99)| {
-                format!("{:7.1} (p99 {:7.1})", median.as_secs_f64() * 1e6, p99.as_secs_f64() * 1e6)
-            });
-            println!("round {round}, jail {jail:?}: start to ready {start} us, message {message} us");
+    // From the start of a cell until it has judged the built-in message.
+    report("start to ready", STARTS, |jail| start(JAILS[jail]));
+    // The built-in message, to a cell and back.
+    let mut cells = JAILS.map(start);
+    report("one message", MESSAGES, |jail| cells[jail].judge().expect("a cell that goes on"));
+}
+
+fn start(jail: JailMode) -> Specimen {
+    Specimen::start(Vec::new(), jail).expect("a cell")
+}
+
+#[allow(clippy::print_stdout, reason = "a measurement is printed")]
+fn report<T>(what: &str, rounds: usize, mut act: impl FnMut(usize) -> T) {
+    let mut times = JAILS.map(|_| Vec::with_capacity(rounds));
+    for _ in 0..rounds {
+        for (jail, times) in times.iter_mut().enumerate() {
+            let started = Instant::now();
+            let made = act(jail);
+            times.push(started.elapsed());
+            drop(made);
         }
+    }
+    for (jail, mut times) in JAILS.into_iter().zip(times) {
+        times.sort_unstable();
+        let [median, p99] = [50, 99].map(|part| micros(times[times.len() * part / 100]));
+        println!("{what}, jail {jail:?}: {median:.1} us, p99 {p99:.1} us");
     }
 }
 
-/// From the start of a cell until it has judged the built-in message.
-fn starts(jail: JailMode) -> (Duration, Duration) {
-    median((0..STARTS).map(|_| {
-        let started = Instant::now();
-        let cell = Specimen::start(Vec::new(), jail).expect("a cell");
-        let took = started.elapsed();
-        drop(cell);
-        took
-    }))
-}
-
-/// The built-in message, to a cell and back.
-fn messages(jail: JailMode) -> (Duration, Duration) {
-    let mut cell = Specimen::start(Vec::new(), jail).expect("a cell");
-    median((0..MESSAGES).map(|_| {
-        let started = Instant::now();
-        cell.judge().expect("a cell that goes on");
-        started.elapsed()
-    }))
-}
-
-fn median(times: impl Iterator<Item = Duration>) -> (Duration, Duration) {
-    let mut times: Vec<_> = times.collect();
-    times.sort_unstable();
-    (times[times.len() / 2], times[times.len() * 99 / 100])
+fn micros(time: Duration) -> f64 {
+    time.as_secs_f64() * 1e6
 }

@@ -61,8 +61,8 @@ fn free_twice() -> ! {
     // SAFETY: none: this is the damage that the ending is about; the C library
     // sees the second call and aborts.
     unsafe {
-        let block = libc::malloc(4000);
-        let _behind = libc::malloc(4000);
+        let block = std::hint::black_box(libc::malloc(4000));
+        let _behind = std::hint::black_box(libc::malloc(4000));
         libc::free(block);
         libc::free(block);
     }
@@ -75,15 +75,15 @@ fn read(at: *const u8) -> ! {
     crate::prisoner::exit(byte.into())
 }
 
-/// Small pieces, large ones, growing ones, on this thread; then all of it back,
-/// so that the heap shrinks.
+/// Small pieces, all back, so that the heap of this thread shrinks; then large
+/// and growing ones, which have pages of their own.
 fn fill() -> io::Result<()> {
     for _ in 0..3 {
-        let small: Vec<Vec<u8>> = (1..50_000).map(|size| vec![1; size % 700]).collect();
-        let large: Vec<Vec<u8>> = (1..20).map(|size| vec![1; size << 20]).collect();
+        drop(std::hint::black_box((1..50_000).map(|size| vec![1_u8; size % 700]).collect::<Vec<_>>()));
+        drop(std::hint::black_box((1..20).map(|size| vec![1_u8; size << 20]).collect::<Vec<_>>()));
         let mut growing = Vec::new();
         (0..10_000_000_u32).for_each(|number| growing.push(number));
-        std::hint::black_box((small, large, growing));
+        std::hint::black_box(growing);
     }
     Ok(())
 }
