@@ -14,7 +14,7 @@ use std::process::ExitCode;
 use lazaret_delivery::{RetryConfig, TransportConfig};
 use lazaret_intake::ListenConfig;
 use lazaret_route::{RouteConfig, RouteTable, TableError};
-use lazaret_worker::WorkersConfig;
+use lazaret_worker::{Available, Fit, WorkersConfig};
 use serde::Deserialize;
 use toml::de::{DeTable, DeValue};
 
@@ -273,7 +273,9 @@ pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
     let config = Config::load(named)?;
     let file =
         config.file.as_ref().map_or("the embedded default".to_owned(), |file| file.display().to_string());
-    for warning in config.warnings() {
+    let fit = Available::of_this_process().map(|available| Fit::check(&config.workers, &available));
+    let too_small = fit.ok().and_then(Result::err).map(|error| format!("on this machine: {error}"));
+    for warning in config.warnings().into_iter().chain(too_small) {
         exit::print(format_args!("{file}: warning: {warning}\n"))?;
     }
     exit::print(format_args!("{file}: all right\n"))?;

@@ -41,6 +41,7 @@ struct Shown {
     cpu_time_ms: Option<f64>,
     wall_time_ms: Option<f64>,
     attempts: Vec<String>,
+    fingerprint: Option<String>,
     arrived: Option<String>,
     origin: Option<String>,
     size: Option<u64>,
@@ -73,6 +74,9 @@ impl Shown {
             attempts: report.map_or(Vec::new(), |report| {
                 report.attempts.iter().map(|attempt| format!("{} {}", attempt.time, attempt.what)).collect()
             }),
+            fingerprint: report
+                .and_then(|report| report.fingerprint)
+                .map(|fingerprint| fingerprint.digest.to_string()),
             arrived: summary.map(|summary| summary.arrived.to_string()),
             origin: summary.map(|summary| summary.origin.to_string()),
             size: summary.map(|summary| summary.size),

@@ -23,7 +23,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, Line, MessageId, Report, Timestamp};
+use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, Line, MessageId, Report, Stage, Timestamp};
 use lazaret_spool::{Dir, Message, Name, Spool, SpoolError};
 use tracing::{info, warn};
 
@@ -38,6 +38,10 @@ pub(crate) const REPEATS_MAX: usize = 10_000;
 /// Most contents that are remembered because they took long and were no fault of
 /// the message: their copies need not wait for each other again.
 const CLEARED_MAX: usize = 64;
+
+/// To find routes for so many recipients costs next to nothing: a fault on the
+/// way is the content's. With more, it may be due to their number.
+const ROUTED_MAX: usize = 100;
 
 /// Content, by what tells most apart at no cost: number of bytes, then digest.
 type Key = (u64, [u8; 32]);
@@ -65,6 +69,8 @@ struct Known {
     faults: BTreeMap<Key, Fault>,
     /// The keys, oldest first.
     ages: BTreeMap<(Timestamp, MessageId), Key>,
+    /// The messages that went to quarantine for what is remembered, the latest.
+    deferred: BTreeSet<MessageId>,
     /// Contents that take long in a cell, as often as they do.
     on_trial: Vec<Key>,
     /// Contents that took long and are not to blame, oldest first.
@@ -127,12 +133,12 @@ impl Repeats {
             }
         }
         let Fault { first, time, cause, detail } = known.faults.get(&key)?.clone();
-        drop(known);
-        if matches!(self.spool.report(message.envelope.id), Ok(Some(_))) {
-            // It was deferred before and moved back by hand: that is a release, too.
-            self.forget(Digest(key.1));
+        if known.deferred.remove(&message.envelope.id) {
+            // It was in quarantine and is back: whoever released it wants it tried.
+            known.forget(key.1);
             return None;
         }
+        drop(known);
         self.on_sight.fetch_add(1, Ordering::Relaxed);
         let detail = format!("same content as {first}, deferred at {time} for {cause}: {detail}");
         Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) })
@@ -169,8 +175,7 @@ impl Repeats {
     /// Remembers a message that was to blame itself; its report says then what
     /// copies are known by.
     pub(crate) fn remember(&self, message: &Message, report: &mut Report) {
-        let recipients = message.envelope.transaction.recipients.len();
-        if report.cause.blame() != Blame::Message || recipients > self.recipients_max {
+        if report.cause.blame() != Blame::Message || self.may_be_the_envelope(message, report) {
             return;
         }
         match key(message) {
@@ -182,11 +187,19 @@ impl Repeats {
 
     /// Forgets content, so that it is tried again; whether it was known.
     pub(crate) fn forget(&self, digest: Digest) -> bool {
-        let mut known = self.lock();
-        let before = known.faults.len();
-        known.faults.retain(|&(_, found), _| found != digest.0);
-        known.ages.retain(|_, (_, found)| *found != digest.0);
-        known.faults.len() < before
+        self.lock().forget(digest.0)
+    }
+
+    /// Takes note that a message is in quarantine: should it come back it was
+    /// released, even if by hand.
+    pub(crate) fn deferred(&self, report: &Report) {
+        if report.fingerprint.is_some() {
+            let mut known = self.lock();
+            known.deferred.insert(report.id);
+            if known.deferred.len() > REPEATS_MAX {
+                known.deferred.pop_first();
+            }
+        }
     }
 
     /// Remembers what the latest reports in quarantine tell of. Those of copies
@@ -206,8 +219,13 @@ impl Repeats {
         let now = self.spool.now();
         for name in latest {
             match self.spool.report(name.id) {
-                Ok(Some(report)) if report.stage.is_some() => self.take(&report, now),
-                Ok(_) => {}
+                Ok(Some(report)) => {
+                    self.deferred(&report);
+                    if report.stage.is_some() {
+                        self.take(&report, now);
+                    }
+                }
+                Ok(None) => {}
                 Err(error) => warn!(id = %name.id, %error, "a report can't be read"),
             }
         }
@@ -221,6 +239,13 @@ impl Repeats {
     pub(crate) fn status(&self) -> RepeatsStatus {
         let known = self.lock().faults.len() as u64;
         RepeatsStatus { known, on_sight: self.on_sight.load(Ordering::Relaxed) }
+    }
+
+    /// Whether a copy for fewer recipients might be fine.
+    fn may_be_the_envelope(&self, message: &Message, report: &Report) -> bool {
+        let recipients = message.envelope.transaction.recipients.len();
+        let routing = report.stage == Some(Stage::Route) && recipients > ROUTED_MAX;
+        routing || recipients > self.recipients_max
     }
 
     fn fingerprint(&self, (bytes, digest): Key) -> Fingerprint {
@@ -271,6 +296,14 @@ impl Known {
         if self.ages.len() > REPEATS_MAX {
             self.drop_oldest();
         }
+    }
+
+    /// Forgets all content of this digest; whether there was any.
+    fn forget(&mut self, digest: [u8; 32]) -> bool {
+        let before = self.faults.len();
+        self.faults.retain(|&(_, found), _| found != digest);
+        self.ages.retain(|_, (_, found)| *found != digest);
+        self.faults.len() < before
     }
 
     fn drop_oldest(&mut self) {

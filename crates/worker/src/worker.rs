@@ -155,7 +155,9 @@ impl Worker {
     fn faulted(&self, claim: Claim, report: &Report, envelope: &Envelope) -> Result<(), SpoolError> {
         self.meter.faults.fetch_add(1, Ordering::Relaxed);
         let Some(transport) = self.shared.config.faults.pass(report.cause) else {
-            return claim.defer(report);
+            claim.defer(report)?;
+            self.shared.repeats.deferred(report);
+            return Ok(());
         };
         let Report { id, cause, ref detail, .. } = *report;
         warn!(%id, %cause, %detail, transport, "FAULTED, AND PASSED UNROUTED as [workers.faults] asks");

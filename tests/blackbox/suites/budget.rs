@@ -25,6 +25,9 @@ const COPIES_TIME_MAX: Duration = Duration::from_secs(240);
 /// Copies of one poison that are sent.
 const COPIES: usize = 1_000;
 
+/// Copies of one that takes long: each is a MiB.
+const SLOW_COPIES: usize = 200;
+
 /// Workers, as the lab configures them: so many copies may be in cells when the
 /// first one faults.
 const WORKERS: usize = 2;
@@ -78,20 +81,20 @@ fn was_tried(report: &Report) -> bool {
 }
 
 fn fast_copies() {
-    copies("memory", &poison("encoded chain"));
+    copies("memory", &poison("encoded chain"), COPIES);
 }
 
 fn slow_copies() {
-    copies("CPU time", &poison("names of parameters"));
+    copies("CPU time", &poison("names of parameters"), SLOW_COPIES);
 }
 
-fn copies(label: &str, poison: &[u8]) {
+fn copies(label: &str, poison: &[u8], count: usize) {
     let lab = Lab::with(&Config::parsing_everything());
     let mut daemon = lab.start();
     let mut client = Client::connect(daemon.smtp()).expect("a connection");
     let mut good = Vec::new();
     let mut sent = BTreeSet::new();
-    for number in 0..COPIES {
+    for number in 0..count {
         sent.insert(client.deliver(SENDER, &[RECIPIENT], &copy(poison, number)).expect("a copy is taken"));
         if number % GOOD_EVERY == 0 {
             good.push(client.deliver(SENDER, &[RECIPIENT], GOOD).expect("good mail is taken"));
@@ -105,12 +108,12 @@ fn copies(label: &str, poison: &[u8]) {
     let tried: Vec<&Report> = reports.iter().filter(|report| was_tried(report)).collect();
     let cells = sum(&status, "cells_started");
     figures(&format!(
-        "{COPIES} copies of a poison ({label}): {} were in a cell, {cells} cells started",
+        "{count} copies of a poison ({label}): {} were in a cell, {cells} cells started",
         tried.len()
     ));
     assert!((1..=WORKERS).contains(&tried.len()), "{} copies were in a cell", tried.len());
-    assert_eq!(sum(&status, "faults"), COPIES as u64);
-    assert_eq!(status["daemon"]["repeats_on_sight"], (COPIES - tried.len()) as u64);
+    assert_eq!(sum(&status, "faults"), count as u64);
+    assert_eq!(status["daemon"]["repeats_on_sight"], (count - tried.len()) as u64);
     let tried_ids: Vec<&str> = tried.iter().map(|report| report.get("id")).collect();
     let (cause, fingerprint) = (tried[0].cause(), tried[0].get("fingerprint"));
     for report in &reports {
@@ -172,6 +175,8 @@ fn too_small_a_machine() {
     for part in ["the workers need", "1048976MiB", "max_size = 50MiB", "lower workers.memory"] {
         assert!(refused.log.contains(part), "{part}: {}", refused.log);
     }
+    let checked = cli(&lab, &["config", "check"]);
+    assert!(checked.stdout.contains("on this machine: the workers need"), "{checked:?}");
     lab.configure(&Config::default().workers("memory_total = \"300MiB\"\n"));
     let Err(refused) = lab.try_start() else { panic!("a message of 50 MiB may take 424 MiB") };
     assert!(refused.log.contains("424MiB") && refused.log.contains("would fit"), "{}", refused.log);

@@ -2,7 +2,7 @@
 
 use super::*;
 use lazaret_envelope::{Address, ByteSize, MailParams, Origin, Protocol, Recipient, ReversePath, Sender};
-use lazaret_envelope::{Span, Stage, Transaction};
+use lazaret_envelope::{Span, Transaction};
 use lazaret_spool::{Owner, WorkerId};
 
 const WORKER: WorkerId = WorkerId(0);
@@ -46,6 +46,7 @@ impl Place {
         report.stage = Some(Stage::Parse);
         repeats.remember(&message, &mut report);
         claim.defer(&report).unwrap();
+        repeats.deferred(&report);
         report.id
     }
 
@@ -98,15 +99,25 @@ fn only_a_message_that_is_to_blame_is_remembered() {
 }
 
 #[test]
-fn too_many_recipients_are_no_fault_of_the_content() {
+fn many_recipients_are_no_fault_of_the_content() {
     let mut config = WorkersConfig::default();
-    config.limits.recipients = 1;
+    config.limits.recipients = 2 * ROUTED_MAX;
     let place = Place::new();
-    let repeats = with(&place, &config);
-    let claim = place.accept(2, POISON);
-    let mut report = Report::new(claim.name().id, Cause::Limit, Line::escaped("recipients"), place.now());
-    repeats.remember(&claim.open().unwrap(), &mut report);
-    assert_eq!((report.fingerprint, repeats.status().known), (None, 0));
+    for (recipients, stage, remembered) in [
+        (1, Stage::Route, true),
+        (ROUTED_MAX, Stage::Route, true),
+        (ROUTED_MAX + 1, Stage::Route, false),
+        (ROUTED_MAX + 1, Stage::Parse, true),
+        (2 * ROUTED_MAX + 1, Stage::Answer, false),
+    ] {
+        let repeats = with(&place, &config);
+        let claim = place.accept(recipients, POISON);
+        let mut report = Report::new(claim.name().id, Cause::CpuTime, Line::escaped("boom"), place.now());
+        report.stage = Some(stage);
+        repeats.remember(&claim.open().unwrap(), &mut report);
+        assert_eq!(report.fingerprint.is_some(), remembered, "{recipients} {stage}");
+        assert_eq!(repeats.status().known, u64::from(remembered), "{recipients} {stage}");
+    }
 }
 
 #[test]
