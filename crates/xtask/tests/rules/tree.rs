@@ -5,7 +5,7 @@
 
 use std::path::{Path, PathBuf};
 
-/// Folders that hold nothing of ours, from the top.
+/// What holds nothing of ours, from the top. In a worktree .git is a file.
 const FOREIGN: [&str; 5] = [".git", "target", "fuzz/target", "spool", "mail"];
 
 /// One text of the repository.
@@ -43,7 +43,10 @@ fn walk(folder: &Path, prefix: &str, found: &mut Vec<Text>) {
         let path = format!("{prefix}{}", entry.file_name().to_string_lossy());
         // A file that goes away while others work in the tree is no finding.
         let Ok(kind) = entry.file_type() else { continue };
-        if kind.is_dir() && !FOREIGN.contains(&path.as_str()) {
+        if FOREIGN.contains(&path.as_str()) {
+            continue;
+        }
+        if kind.is_dir() {
             walk(&entry.path(), &format!("{path}/"), found);
         } else if kind.is_file() {
             let Ok(text) = std::fs::read_to_string(entry.path()) else { continue };
