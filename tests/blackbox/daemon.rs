@@ -38,16 +38,28 @@ pub struct NotReady {
     pub log: String,
 }
 
+/// What a daemon logs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub enum Logged {
+    /// What it does unless told otherwise.
+    Usual,
+    /// Also what each message cost in its cell, an object of JSON a line.
+    Costs,
+}
+
 impl Daemon {
     /// Starts `lazaret run` and reads what it says until the line `ready`.
     ///
     /// # Errors
     /// It ended, or said nothing for too long.
-    pub fn start(config: &Path, log: &Path) -> Result<Self, NotReady> {
+    pub fn start(config: &Path, log: &Path, logged: Logged) -> Result<Self, NotReady> {
         let stderr = File::create(log).unwrap_or_else(|error| panic!("failed to create {log:?}: {error}"));
-        let mut child = Command::new(LAZARET)
-            .args(["run", "--config"])
-            .arg(config)
+        let mut command = Command::new(LAZARET);
+        command.args(["run", "--config"]).arg(config);
+        if logged == Logged::Costs {
+            command.args(["--log-format", "json"]).env("LAZARET_LOG", "info,lazaret_worker=debug");
+        }
+        let mut child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)

@@ -4,14 +4,14 @@
 //! Everything that a case needs to know about files and command lines of the
 //! program. It must never touch anything outside of its folder.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, NotReady};
+use crate::daemon::{Daemon, Logged, NotReady};
 use crate::maildir::Maildirs;
 use crate::process::{self, Finished};
 use crate::spooldir::SpoolDir;
@@ -129,7 +129,12 @@ impl Lab {
 
     /// Starts the daemon and waits until it is ready.
     pub fn start(&self) -> Daemon {
-        self.try_start().unwrap_or_else(|NotReady { status, log }| panic!("not ready ({status:?}):\n{log}"))
+        ready(self.try_start())
+    }
+
+    /// Starts the daemon so that its log tells what each message cost.
+    pub fn start_with_costs(&self) -> Daemon {
+        ready(self.launch(Logged::Costs))
     }
 
     /// Starts the daemon, which may refuse.
@@ -137,8 +142,12 @@ impl Lab {
     /// # Errors
     /// How it ended, and what it wrote.
     pub fn try_start(&self) -> Result<Daemon, NotReady> {
+        self.launch(Logged::Usual)
+    }
+
+    fn launch(&self, logged: Logged) -> Result<Daemon, NotReady> {
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
-        Daemon::start(&self.config(), &self.path(&format!("daemon.{number}.log")))
+        Daemon::start(&self.config(), &self.path(&format!("daemon.{number}.log")), logged)
     }
 
     /// Makes the spool's directories, by a daemon that is stopped at once.
@@ -153,10 +162,18 @@ impl Lab {
         process::finish(&mut command, b"", DRAIN_TIME_MAX).code
     }
 
-    /// The end of the latest log.
-    pub fn log_tail(&self) -> String {
+    /// The latest log.
+    pub fn log(&self) -> String {
         let Some(number) = self.logs.load(Ordering::Relaxed).checked_sub(1) else { return String::new() };
-        tail(&self.path(&format!("daemon.{number}.log")))
+        let log = std::fs::read(self.path(&format!("daemon.{number}.log"))).unwrap_or_default();
+        String::from_utf8_lossy(&log).into_owned()
+    }
+
+    /// Its end.
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<&str> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
     }
 }
 
@@ -173,11 +190,9 @@ impl Drop for Lab {
     }
 }
 
-fn tail(log: &Path) -> String {
-    let log = std::fs::read(log).unwrap_or_default();
-    let log = String::from_utf8_lossy(&log);
-    let lines: Vec<&str> = log.lines().collect();
-    lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n")
+#[track_caller]
+fn ready(started: Result<Daemon, NotReady>) -> Daemon {
+    started.unwrap_or_else(|NotReady { status, log }| panic!("not ready ({status:?}):\n{log}"))
 }
 
 /// Runs a command of the program: `args`, then `--config FILE`.

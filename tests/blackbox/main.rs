@@ -9,8 +9,10 @@
 
 mod content;
 mod daemon;
+mod generated;
 mod lab;
 mod maildir;
+mod memory;
 mod poison;
 mod process;
 mod random;

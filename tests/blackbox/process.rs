@@ -5,7 +5,6 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
-use std::path::PathBuf;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -118,10 +117,17 @@ pub fn kill_descendant(pid: u32) -> bool {
 
 /// The most memory that a process ever had, in bytes.
 pub fn memory_peak(pid: u32) -> u64 {
-    let path = PathBuf::from(format!("/proc/{pid}/status"));
-    let status =
-        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {path:?}: {error}"));
-    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("a line VmHWM");
+    memory(pid, "VmHWM:").unwrap_or_else(|| panic!("process {pid} does not tell"))
+}
+
+/// The memory that a process has now, in bytes; `None` if it has ended.
+pub fn memory_resident(pid: u32) -> Option<u64> {
+    memory(pid, "VmRSS:")
+}
+
+fn memory(pid: u32, field: &str) -> Option<u64> {
+    let status = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix(field))?;
     let kib: u64 = line.trim().trim_end_matches(" kB").parse().expect("a number of kB");
-    kib << 10
+    Some(kib << 10)
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod budget;
+mod costs;
 mod crash;
 mod harness;
 mod interop;
@@ -23,6 +24,7 @@ pub fn all() -> Vec<Case> {
         poison::cases(),
         budget::cases(),
         storm::cases(),
+        costs::cases(),
         crash::cases(),
     ];
     suites.into_iter().flatten().collect()
