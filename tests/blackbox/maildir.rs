@@ -45,7 +45,8 @@ impl Maildirs {
     }
 }
 
-fn id_of(name: &str) -> Option<String> {
+/// The message's id in the name of a delivered file.
+pub fn id_of(name: &str) -> Option<String> {
     let (_, rest) = name.split_once('.')?;
     let (id, rest) = rest.split_once('_')?;
     (id.len() == 26 && rest.contains(".lazaret")).then(|| id.to_owned())

@@ -2,11 +2,14 @@
 //! to it only as an administrator or a mail server would.
 //!
 //! Only `lab`, `daemon` and what they stand on know how a program is run; a
-//! suite knows what must come of it. A suite must never use Lazaret's crates.
+//! suite knows what must come of it. With `bench` as its first word the program
+//! is the paired benchmark instead, which needs the same things. A suite must
+//! never use Lazaret's crates.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program reports to people")]
 
+mod bench;
 mod content;
 mod daemon;
 mod generated;
@@ -23,6 +26,12 @@ mod suites;
 mod trial;
 mod wait;
 
-fn main() {
-    trial::run(suites::all());
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut words = std::env::args().skip(1).peekable();
+    if words.next_if(|word| word == bench::WORD).is_some() {
+        return bench::main(words);
+    }
+    trial::run(suites::all())
 }

@@ -4,6 +4,7 @@
 //! With CI=true a missing tool must never pass for a case that ran: it fails.
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -74,12 +75,12 @@ pub fn figures(text: &str) {
     println!("figures: {text}");
 }
 
-/// Runs what the command line asks for, and ends the program.
-pub fn run(cases: Vec<Case>) {
+/// Runs what the command line asks for.
+pub fn run(cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
     arguments.test_threads.get_or_insert(CASES_AT_A_TIME);
     let trials = cases.into_iter().map(|case| Trial::ignorable_test(case.name, move || go(&case))).collect();
-    libtest_mimic::run(&arguments, trials).exit();
+    libtest_mimic::run(&arguments, trials).exit_code()
 }
 
 /// Held shared by cases that tolerate others, exclusively by those that don't.

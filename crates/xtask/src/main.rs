@@ -1,11 +1,12 @@
 //! The project's own commands: `cargo xtask TASK`.
 //!
-//! `main` parses one word, then one `match` runs the task. Another task is one
+//! `main` parses one word, then one `match` runs the task with the words after it. Another task is one
 //! variant of [`Task`] more. It must never change a file of the repository.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command runner speaks to people")]
 
+mod bench;
 mod check;
 mod exec;
 mod project;
@@ -22,14 +23,16 @@ const USAGE: u8 = 2;
 #[derive(Clone, Copy)]
 enum Task {
     Check,
+    Bench,
 }
 
 impl Task {
-    const ALL: [Self; 1] = [Self::Check];
+    const ALL: [Self; 2] = [Self::Check, Self::Bench];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Check => "check",
+            Self::Bench => "bench",
         }
     }
 
@@ -38,12 +41,17 @@ impl Task {
             Self::Check => {
                 "all that must hold before a change goes in: format, lints, documentation, tests, black-box suites"
             }
+            Self::Bench => {
+                "healthy mail with and without poison, pair by pair, then what a cell costs; `bench --help` for parameters"
+            }
         }
     }
 
-    fn run(self) -> ExitCode {
-        match self {
-            Self::Check => check::run(),
+    fn run(self, words: &[&str]) -> ExitCode {
+        match (self, words) {
+            (Self::Check, []) => check::run(),
+            (Self::Check, _) => not_understood(words),
+            (Self::Bench, _) => bench::run(words),
         }
     }
 }
@@ -56,12 +64,16 @@ fn main() -> ExitCode {
             print!("{}", help());
             ExitCode::SUCCESS
         }
-        [word] if let Some(task) = Task::ALL.into_iter().find(|task| task.word() == word) => task.run(),
-        _ => {
-            eprint!("not understood: {}\n\n{}", words.join(" "), help());
-            ExitCode::from(USAGE)
-        }
+        [word, ref rest @ ..] => match Task::ALL.into_iter().find(|task| task.word() == word) {
+            Some(task) => task.run(rest),
+            None => not_understood(&words),
+        },
     }
+}
+
+fn not_understood(words: &[&str]) -> ExitCode {
+    eprint!("not understood: {}\n\n{}", words.join(" "), help());
+    ExitCode::from(USAGE)
 }
 
 fn help() -> String {
@@ -71,5 +83,7 @@ fn help() -> String {
     }
     text + "\nenvironment:\n  \
         LAZARET_TESTDATA  folder of the larger suites' data (default: ../shared from the project's root)\n  \
+        LAZARET_LONG=1    suites may take many minutes\n  \
+        TMPDIR            where daemons of suites and benchmarks have their spools\n  \
         CI=true           a suite that lacks its tool is a failure\n"
 }

@@ -1,6 +1,7 @@
 //! The list of suites. A suite that is not listed here must never exist.
 
 mod bad_input;
+mod bench;
 mod budget;
 mod costs;
 mod crash;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
         budget::cases(),
         storm::cases(),
         costs::cases(),
+        bench::cases(),
         crash::cases(),
     ];
     suites.into_iter().flatten().collect()

@@ -1,0 +1,153 @@
+//! What a run sends, in which order: healthy mail, and poison at places that
+//! are the same in every run.
+//!
+//! Real mail and generated poison where test data is there, else that of the
+//! repository. No two poisonous messages may be alike unless that is asked for:
+//! copies of one cost nothing.
+
+use std::path::{Path, PathBuf};
+
+use super::Parameters;
+use crate::content::{has_bare_cr, wire};
+use crate::generated::Generated;
+use crate::poison::{self, Expected};
+use crate::trial::test_data;
+
+/// Largest generated poison that is mixed in: larger ones would measure disk
+/// and network.
+const GENERATED_BYTES_MAX: u64 = 1_100_000;
+
+/// What takes part in a run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mix {
+    /// Healthy messages only.
+    Healthy,
+    /// Healthy messages, and benign ones in place of poison.
+    Ballast,
+    /// Healthy messages and poison.
+    Poisoned,
+}
+
+/// One message of a run.
+pub struct Item {
+    /// As it goes on the wire, but for the stuffing.
+    pub bytes: Vec<u8>,
+    /// Whether its delivery is measured.
+    pub healthy: bool,
+}
+
+/// What there is to send.
+pub struct Load {
+    healthy: Vec<Vec<u8>>,
+    poison: Vec<(String, Vec<u8>)>,
+    messages: usize,
+    percent: usize,
+    copies: bool,
+}
+
+impl Load {
+    /// Reads and makes it.
+    pub fn new(parameters: &Parameters) -> Self {
+        let data = !parameters.own && test_data().is_dir();
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/mail");
+        let mut healthy = Vec::new();
+        read_mail(&if data { test_data().join("mail") } else { folder }, &mut healthy);
+        assert!(!healthy.is_empty(), "no healthy mail");
+        let mut all = poison::small();
+        if data {
+            all.extend(Generated::make(Some(GENERATED_BYTES_MAX)).read());
+        }
+        let poison = all
+            .into_iter()
+            .filter(|poison| matches!(poison.expected, Expected::Quarantine(_)))
+            // A listener refuses others, and mended they may be harmless.
+            .filter(|poison| wire(&poison.bytes) == poison.bytes && !has_bare_cr(&poison.bytes))
+            .map(|poison| (poison.name, poison.bytes))
+            .collect();
+        Self {
+            healthy,
+            poison,
+            messages: parameters.messages as usize,
+            percent: parameters.poison as usize,
+            copies: parameters.copies,
+        }
+    }
+
+    /// Messages of a run, healthy ones and others.
+    pub fn count(&self, mix: Mix) -> usize {
+        self.messages + if mix == Mix::Healthy { 0 } else { self.others() }
+    }
+
+    /// Poisonous messages of a run.
+    pub fn others(&self) -> usize {
+        self.messages * self.percent / 100
+    }
+
+    /// Message `number` of a run.
+    pub fn item(&self, mix: Mix, number: usize) -> Item {
+        if mix == Mix::Healthy {
+            return self.healthy(number);
+        }
+        // In each hundred healthy messages `percent` others, spread evenly.
+        let (whole, others) = (100 + self.percent, |upto: usize| upto * self.percent / (100 + self.percent));
+        debug_assert!(others(whole) == self.percent);
+        let before = others(number);
+        match (others(number + 1) > before, mix) {
+            (false, _) => self.healthy(number - before),
+            (true, Mix::Poisoned) => self.poison(before),
+            (true, _) => Item { bytes: ballast(self.poison(before).bytes.len()), healthy: false },
+        }
+    }
+
+    fn healthy(&self, number: usize) -> Item {
+        Item { bytes: self.healthy[number % self.healthy.len()].clone(), healthy: true }
+    }
+
+    fn poison(&self, number: usize) -> Item {
+        let (_, poison) = &self.poison[number % self.poison.len()];
+        let unlike = if self.copies { String::new() } else { format!("X-Number: {number}\r\n") };
+        Item { bytes: [unlike.as_bytes(), poison].concat(), healthy: false }
+    }
+
+    /// What is in it, for people.
+    pub fn describe(&self) -> String {
+        let mean = |sizes: &mut dyn Iterator<Item = usize>, count: usize| sizes.sum::<usize>() / count.max(1);
+        format!(
+            "{} healthy messages of {} bytes on average, {} poisonous of {}: {}",
+            self.healthy.len(),
+            mean(&mut self.healthy.iter().map(Vec::len), self.healthy.len()),
+            self.poison.len(),
+            mean(&mut self.poison.iter().map(|(_, bytes)| bytes.len()), self.poison.len()),
+            self.poison.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
+        )
+    }
+}
+
+/// Benign mail of a size.
+fn ballast(size: usize) -> Vec<u8> {
+    const LINE: &[u8] = b"The quick brown fox jumps over the lazy dog, and nothing comes of it.\r\n";
+    let mut bytes =
+        b"From: anna@example.org\r\nSubject: ballast\r\nContent-Type: text/plain\r\n\r\n".to_vec();
+    while bytes.len() < size {
+        bytes.extend_from_slice(LINE);
+    }
+    bytes
+}
+
+/// All messages below a folder that a listener takes, in the order of their paths.
+fn read_mail(folder: &Path, into: &mut Vec<Vec<u8>>) {
+    let entries =
+        std::fs::read_dir(folder).unwrap_or_else(|error| panic!("failed to list {folder:?}: {error}"));
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.expect("a readable entry").path()).collect();
+    paths.sort();
+    for path in paths {
+        if path.is_dir() {
+            read_mail(&path, into);
+        } else if path.extension().is_some_and(|ending| ending == "eml") {
+            let bytes =
+                std::fs::read(&path).unwrap_or_else(|error| panic!("failed to read {path:?}: {error}"));
+            let bytes = wire(&bytes);
+            into.extend((!has_bare_cr(&bytes)).then_some(bytes));
+        }
+    }
+}
