@@ -2,52 +2,38 @@
 //! without a cell.
 //!
 //! The same poison sent a thousand times costs one cell for each worker at most.
-//! A fault is remembered for as long as what it depends on stays the same (the
-//! [terms](Repeats::terms)), for a time, and until an operator releases the
-//! message. Nothing is remembered that was not a message's own fault, and what
-//! is remembered must never cost mail that has nothing to do with it more than a
-//! look at its size.
-//!
-//! A copy of a message that takes long in its cell waits, without one, for what
+//! A fault is remembered as long as what it depends on beside the message stays
+//! the same (the terms), for a time, and until an operator releases the message.
+//! A copy of one that takes long in its cell waits, without a cell, for what
 //! comes of that: else the workers that take the place of slow ones would all
 //! try copies of one slow poison.
 //!
 //! What a message costs that is no copy: nothing while nothing is remembered;
 //! one look into a map if no remembered fault is of about its size; a read of its
 //! top, some 4 KiB, if one is; and only if both are of exactly one size below
-//! their trace fields is all of it hashed, at the speed of a read.
+//! their trace fields is all of it hashed, at the speed of a read. What was not a
+//! message's own fault must never be remembered.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::BTreeSet;
 use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, Line, MessageId, Report, Stage, Timestamp};
+use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, MessageId, Report, Stage, Timestamp};
 use lazaret_spool::{Dir, Message, Name, Spool, SpoolError};
 use tracing::{info, warn};
 
 use crate::budget::WorkersConfig;
 use crate::fingerprint::{TRACE_BYTES_MAX, digest_below, trace_length};
 use crate::frame::Setup;
+use crate::repeats::known::{Fault, Key, Known, REPEATS_MAX};
 
-/// Most faults that are remembered, the latest: some 3 MiB. Also the most
-/// reports that are read at a start.
-pub(crate) const REPEATS_MAX: usize = 10_000;
-
-/// Most contents that are remembered because they took long and were no fault of
-/// the message: their copies need not wait for each other again.
-const CLEARED_MAX: usize = 64;
+mod known;
 
 /// To find routes for so many recipients costs next to nothing: a fault on the
 /// way is the content's. With more, it may be due to their number.
 const ROUTED_MAX: usize = 100;
-
-/// Content, by what tells most apart at no cost: number of bytes, then digest.
-type Key = (u64, [u8; 32]);
-
-const LOWEST: [u8; 32] = [0; 32];
-const HIGHEST: [u8; 32] = [u8::MAX; 32];
 
 /// The faults that are remembered.
 #[derive(Debug)]
@@ -62,28 +48,6 @@ pub(crate) struct Repeats {
     /// A trial has ended.
     tried: Condvar,
     on_sight: AtomicU64,
-}
-
-#[derive(Debug, Default)]
-struct Known {
-    faults: BTreeMap<Key, Fault>,
-    /// The keys, oldest first.
-    ages: BTreeMap<(Timestamp, MessageId), Key>,
-    /// The messages that went to quarantine for what is remembered, the latest.
-    deferred: BTreeSet<MessageId>,
-    /// Contents that take long in a cell, as often as they do.
-    on_trial: Vec<Key>,
-    /// Contents that took long and are not to blame, oldest first.
-    cleared: VecDeque<Key>,
-}
-
-/// What is remembered of a fault.
-#[derive(Debug, Clone)]
-struct Fault {
-    first: MessageId,
-    time: Timestamp,
-    cause: Cause,
-    detail: Line,
 }
 
 /// A message that was known again.
@@ -124,16 +88,16 @@ impl Repeats {
         // A message that can't be read is for others to find out.
         let key = self.likely_copy(message, now).ok().flatten()?;
         let mut known = self.lock();
-        if known.on_trial.contains(&key) {
+        if known.is_on_trial(key) {
             drop(known);
             slow();
             known = self.lock();
-            while known.on_trial.contains(&key) {
+            while known.is_on_trial(key) {
                 known = self.tried.wait(known).unwrap_or_else(PoisonError::into_inner);
             }
         }
         let Fault { first, time, cause, detail } = known.faults.get(&key)?.clone();
-        if known.deferred.remove(&message.envelope.id) {
+        if known.has_come_back(message.envelope.id) {
             // It was in quarantine and is back: whoever released it wants it tried.
             known.forget(key.1);
             return None;
@@ -161,14 +125,8 @@ impl Repeats {
     /// The message takes long in its cell: copies wait for what comes of it, as
     /// long as the value that is returned is held.
     pub(crate) fn on_trial(&self, message: &Message) -> Trial<'_> {
-        let key = key(message).ok().filter(|key| {
-            let mut known = self.lock();
-            let wanted = !self.keep.is_zero() && !known.cleared.contains(key);
-            if wanted {
-                known.on_trial.push(*key);
-            }
-            wanted
-        });
+        let wanted = |key: &Key| !self.keep.is_zero() && self.lock().begin_trial(*key);
+        let key = key(message).ok().filter(wanted);
         Trial { repeats: self, key }
     }
 
@@ -194,11 +152,7 @@ impl Repeats {
     /// released, even if by hand.
     pub(crate) fn deferred(&self, report: &Report) {
         if report.fingerprint.is_some() {
-            let mut known = self.lock();
-            known.deferred.insert(report.id);
-            if known.deferred.len() > REPEATS_MAX {
-                known.deferred.pop_first();
-            }
+            self.lock().deferred(report.id);
         }
     }
 
@@ -269,47 +223,12 @@ impl Repeats {
         let mut known = self.lock();
         let over =
             |time: Timestamp| now.duration_since(time).try_into().is_ok_and(|age: Duration| age > self.keep);
-        while known.ages.first_key_value().is_some_and(|(&(time, _), _)| over(time)) {
-            known.drop_oldest();
-        }
+        known.drop_old(over);
         known
     }
 
     fn lock(&self) -> MutexGuard<'_, Known> {
         self.known.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-impl Known {
-    /// Whether any content of `least` to `most` bytes is known or on trial.
-    fn has_within(&self, least: u64, most: u64) -> bool {
-        self.faults.range((least, LOWEST)..=(most, HIGHEST)).next().is_some()
-            || self.on_trial.iter().any(|(bytes, _)| (least..=most).contains(bytes))
-    }
-
-    fn insert(&mut self, key: Key, fault: Fault) {
-        if self.faults.contains_key(&key) {
-            return;
-        }
-        self.ages.insert((fault.time, fault.first), key);
-        self.faults.insert(key, fault);
-        if self.ages.len() > REPEATS_MAX {
-            self.drop_oldest();
-        }
-    }
-
-    /// Forgets all content of this digest; whether there was any.
-    fn forget(&mut self, digest: [u8; 32]) -> bool {
-        let before = self.faults.len();
-        self.faults.retain(|&(_, found), _| found != digest);
-        self.ages.retain(|_, (_, found)| *found != digest);
-        self.faults.len() < before
-    }
-
-    fn drop_oldest(&mut self) {
-        if let Some((_, key)) = self.ages.pop_first() {
-            self.faults.remove(&key);
-        }
     }
 }
 
@@ -323,16 +242,7 @@ pub(crate) struct Trial<'a> {
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
         let Some(key) = self.key else { return };
-        let mut known = self.repeats.lock();
-        if let Some(at) = known.on_trial.iter().position(|found| *found == key) {
-            known.on_trial.swap_remove(at);
-        }
-        if !known.faults.contains_key(&key) {
-            known.cleared.push_back(key);
-            if known.cleared.len() > CLEARED_MAX {
-                known.cleared.pop_front();
-            }
-        }
+        self.repeats.lock().end_trial(key);
         self.repeats.tried.notify_all();
     }
 }

@@ -1,7 +1,10 @@
 //! What is known again, and what must not be.
 
+use super::known::LOWEST;
 use super::*;
-use lazaret_envelope::{Address, ByteSize, MailParams, Origin, Protocol, Recipient, ReversePath, Sender};
+use lazaret_envelope::{
+    Address, ByteSize, Line, MailParams, Origin, Protocol, Recipient, ReversePath, Sender,
+};
 use lazaret_envelope::{Span, Transaction};
 use lazaret_spool::{Owner, WorkerId};
 

@@ -1,0 +1,124 @@
+//! What is remembered of faults, in memory: by content, by age, by message.
+//!
+//! Plain maps and lists, each with a limit. Whether something is to be remembered
+//! is not decided here, and nothing here must ever wait or read.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use lazaret_envelope::{Cause, Line, MessageId, Timestamp};
+
+/// Most faults that are remembered, the latest: some 3 MiB. Also the most
+/// reports that are read at a start.
+pub(crate) const REPEATS_MAX: usize = 10_000;
+
+/// Most contents that are remembered because they took long and were no fault of
+/// the message: their copies need not wait for each other again.
+const CLEARED_MAX: usize = 64;
+
+/// Content, by what tells most apart at no cost: number of bytes, then digest.
+pub(super) type Key = (u64, [u8; 32]);
+
+pub(super) const LOWEST: [u8; 32] = [0; 32];
+const HIGHEST: [u8; 32] = [u8::MAX; 32];
+
+/// All of it.
+#[derive(Debug, Default)]
+pub(super) struct Known {
+    pub(super) faults: BTreeMap<Key, Fault>,
+    /// The keys, oldest first.
+    pub(super) ages: BTreeMap<(Timestamp, MessageId), Key>,
+    /// The messages that went to quarantine for what is remembered, the latest.
+    deferred: BTreeSet<MessageId>,
+    /// Contents that take long in a cell, as often as they do.
+    on_trial: Vec<Key>,
+    /// Contents that took long and are not to blame, oldest first.
+    cleared: VecDeque<Key>,
+}
+
+/// What is remembered of a fault.
+#[derive(Debug, Clone)]
+pub(super) struct Fault {
+    pub(super) first: MessageId,
+    pub(super) time: Timestamp,
+    pub(super) cause: Cause,
+    pub(super) detail: Line,
+}
+
+impl Known {
+    /// Whether any content of `least` to `most` bytes is known or on trial.
+    pub(super) fn has_within(&self, least: u64, most: u64) -> bool {
+        self.faults.range((least, LOWEST)..=(most, HIGHEST)).next().is_some()
+            || self.on_trial.iter().any(|(bytes, _)| (least..=most).contains(bytes))
+    }
+
+    pub(super) fn insert(&mut self, key: Key, fault: Fault) {
+        if self.faults.contains_key(&key) {
+            return;
+        }
+        self.ages.insert((fault.time, fault.first), key);
+        self.faults.insert(key, fault);
+        if self.ages.len() > REPEATS_MAX {
+            self.drop_oldest();
+        }
+    }
+
+    /// Forgets all content of this digest; whether there was any.
+    pub(super) fn forget(&mut self, digest: [u8; 32]) -> bool {
+        let before = self.faults.len();
+        self.faults.retain(|&(_, found), _| found != digest);
+        self.ages.retain(|_, (_, found)| *found != digest);
+        self.faults.len() < before
+    }
+
+    /// Forgets the oldest for as long as they are `over`.
+    pub(super) fn drop_old(&mut self, over: impl Fn(Timestamp) -> bool) {
+        while self.ages.first_key_value().is_some_and(|(&(time, _), _)| over(time)) {
+            self.drop_oldest();
+        }
+    }
+
+    fn drop_oldest(&mut self) {
+        if let Some((_, key)) = self.ages.pop_first() {
+            self.faults.remove(&key);
+        }
+    }
+
+    /// A message is in quarantine.
+    pub(super) fn deferred(&mut self, id: MessageId) {
+        self.deferred.insert(id);
+        if self.deferred.len() > REPEATS_MAX {
+            self.deferred.pop_first();
+        }
+    }
+
+    /// Whether a message was in quarantine and has come back since.
+    pub(super) fn has_come_back(&mut self, id: MessageId) -> bool {
+        self.deferred.remove(&id)
+    }
+
+    /// Content takes long in a cell; `false` if it was found not to blame before.
+    pub(super) fn begin_trial(&mut self, key: Key) -> bool {
+        let wanted = !self.cleared.contains(&key);
+        if wanted {
+            self.on_trial.push(key);
+        }
+        wanted
+    }
+
+    pub(super) fn is_on_trial(&self, key: Key) -> bool {
+        self.on_trial.contains(&key)
+    }
+
+    /// It takes no longer. If nothing is remembered of it by now it is cleared.
+    pub(super) fn end_trial(&mut self, key: Key) {
+        if let Some(at) = self.on_trial.iter().position(|found| *found == key) {
+            self.on_trial.swap_remove(at);
+        }
+        if !self.faults.contains_key(&key) {
+            self.cleared.push_back(key);
+            if self.cleared.len() > CLEARED_MAX {
+                self.cleared.pop_front();
+            }
+        }
+    }
+}
