@@ -20,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, MessageId, Report, Stage, Timestamp};
+use lazaret_envelope::{Blame, Cause, Digest, Fingerprint, Report, Stage, Timestamp};
 use lazaret_spool::{Dir, Message, Name, Spool, SpoolError};
 use tracing::{info, warn};
 
