@@ -5,7 +5,7 @@ use super::*;
 use lazaret_envelope::{
     Address, ByteSize, Line, MailParams, Origin, Protocol, Recipient, ReversePath, Sender,
 };
-use lazaret_envelope::{Span, Transaction};
+use lazaret_envelope::{MessageId, Span, Transaction};
 use lazaret_spool::{Owner, WorkerId};
 
 const WORKER: WorkerId = WorkerId(0);
