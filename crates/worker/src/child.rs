@@ -9,19 +9,19 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::{Budget, Line, MessageId, Stage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{Pid, PidfdFlags, Resource, Rlimit, pidfd_open, prlimit};
+use rustix::process::{Pid, Resource, Rlimit, prlimit};
 
 use crate::fault::Ending;
 use crate::frame::{Answer, AnswerHead, Setup, Task};
 use crate::jail::JailState;
+use crate::offspring::Offspring;
 use crate::page::SharedPage;
-use crate::process::cpu_time;
 use crate::stop::Stop;
 
 /// The hidden subcommand as which the program runs as a cell.
@@ -61,8 +61,7 @@ pub enum CellError {
 /// A living cell without a task.
 #[derive(Debug)]
 pub(crate) struct Cell {
-    child: Child,
-    death: OwnedFd,
+    child: Offspring,
     socket: UnixStream,
     page: SharedPage,
     tasks: u64,
@@ -115,8 +114,8 @@ impl Cell {
             .stdout(memory)
             .stderr(Stdio::null())
             .spawn()?;
-        let death = pidfd_open(pid(&child), PidfdFlags::empty())?;
-        let mut cell = Self { child, death, socket: mine, page, tasks: 0, space: None };
+        let child = Offspring::new(child)?;
+        let mut cell = Self { child, socket: mine, page, tasks: 0, space: None };
         let json = serde_json::to_vec(setup)?;
         let length = u32::try_from(json.len()).map_err(io::Error::other)?;
         cell.socket.write_all(&[&length.to_le_bytes(), &json[..]].concat())?;
@@ -124,7 +123,7 @@ impl Cell {
     }
 
     pub(crate) fn pid(&self) -> u32 {
-        self.child.id()
+        self.child.pid().as_raw_pid().unsigned_abs()
     }
 
     /// How it is jailed, as it said itself: to be asked before it has mail.
@@ -143,7 +142,7 @@ impl Cell {
         slow: &mut dyn FnMut(),
     ) -> Judged {
         self.tasks += 1;
-        let mut watch = Watch::new(self.cpu(), budget);
+        let mut watch = Watch::new(self.child.cpu(), budget);
         let (ended, head) = match self.hand_over(id, message, budget, space) {
             Ok(()) => self.watch(&mut watch, recipients, stop, slow),
             Err(_) => (self.death(), None),
@@ -152,11 +151,11 @@ impl Cell {
     }
 
     fn judged(mut self, ended: Ended, head: Option<AnswerHead>, watch: &Watch) -> Judged {
-        let cpu = watch.used(self.cpu());
         let answered = matches!(ended, Ended::Answered(_));
         if !answered {
-            self.end();
+            self.child.end();
         }
+        let cpu = watch.used(self.child.cpu());
         let page = self.page.page();
         let taken = page.task() == self.tasks;
         let memory =
@@ -182,7 +181,7 @@ impl Cell {
     ) -> io::Result<()> {
         if self.space != Some(space) {
             let limit = Rlimit { current: Some(space), maximum: None };
-            prlimit(Some(pid(&self.child)), Resource::As, limit)?;
+            prlimit(Some(self.child.pid()), Resource::As, limit)?;
             self.space = Some(space);
         }
         let task = Task { number: self.tasks, id, memory: budget.memory }.encode();
@@ -210,7 +209,7 @@ impl Cell {
         slow: &mut dyn FnMut(),
     ) -> (Ended, Option<AnswerHead>) {
         loop {
-            let left = match watch.left(self.cpu()) {
+            let left = match watch.left(self.child.cpu()) {
                 Ok(left) => left,
                 Err(over) => return (over, None),
             };
@@ -232,8 +231,8 @@ impl Cell {
             if stopped {
                 return (Ended::Stopped, None);
             }
-            if !answer && watch.is_slow_now(self.cpu()) {
-                yield_processor(pid(&self.child));
+            if !answer && watch.is_slow_now(self.child.cpu()) {
+                yield_processor(self.child.pid());
                 slow();
             }
         }
@@ -242,7 +241,7 @@ impl Cell {
     fn wait(&self, left: Duration, stop: &Stop) -> io::Result<(bool, bool, bool)> {
         let mut descriptors = [
             PollFd::new(&self.socket, PollFlags::IN),
-            PollFd::new(&self.death, PollFlags::IN),
+            PollFd::new(&self.child, PollFlags::IN),
             PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
         ];
         let left = Timespec {
@@ -280,34 +279,17 @@ impl Cell {
         Ok((body.len() == length).then(|| (head, head.complete(body.to_vec()))))
     }
 
-    fn cpu(&self) -> Duration {
-        cpu_time(self.child.id()).unwrap_or_default()
-    }
-
     /// How a cell that hung up ended. One that hangs up and lives is ended.
     fn death(&mut self) -> Ended {
         const HANGING_UP: Timespec = Timespec { tv_sec: 1, tv_nsec: 0 };
-        let mut death = [PollFd::new(&self.death, PollFlags::IN)];
+        let mut death = [PollFd::new(&self.child, PollFlags::IN)];
         if poll(&mut death, Some(&HANGING_UP)).is_ok_and(|ready| ready == 0) {
             return Ended::Nonsense("it hung up without an answer".into());
         }
-        match self.child.wait() {
+        match self.child.reap() {
             Ok(status) => Ended::Died(status.into()),
             Err(error) => Ended::Nonsense(format!("its end can't be told: {error}")),
         }
-    }
-
-    /// Ends the process, whatever it is doing, and sees it off.
-    fn end(&mut self) {
-        // Both fail only where it has ended already.
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
-impl Drop for Cell {
-    fn drop(&mut self) {
-        self.end();
     }
 }
 
@@ -373,8 +355,4 @@ fn yield_processor(cell: Pid) {
     const LOWEST: i32 = 19;
     // Fails only where the cell has ended, which its watch sees at once.
     let _ = rustix::process::setpriority_process(Some(cell), LOWEST);
-}
-
-fn pid(child: &Child) -> Pid {
-    Pid::from_child(child)
 }

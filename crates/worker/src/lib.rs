@@ -27,6 +27,7 @@ mod frame;
 #[doc(hidden)]
 pub mod jail;
 mod machine;
+mod offspring;
 mod page;
 mod pool;
 mod process;

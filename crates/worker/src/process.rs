@@ -3,7 +3,12 @@
 //! Each is one call with its argument checked; nothing here decides anything.
 
 use std::io;
+use std::mem::MaybeUninit;
+use std::os::unix::process::ExitStatusExt;
+use std::process::ExitStatus;
 use std::time::Duration;
+
+use rustix::process::Pid;
 
 /// Ends the process at once: no destructor runs, nothing is flushed.
 pub(crate) fn exit_now(status: i32) -> ! {
@@ -11,22 +16,55 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
-/// CPU time that a process has used so far, of all its threads.
-pub(crate) fn cpu_time(pid: u32) -> io::Result<Duration> {
-    let pid = libc::pid_t::try_from(pid).map_err(io::Error::other)?;
-    let mut clock: libc::clockid_t = 0;
-    // SAFETY: `clock` is valid for writing for the duration of the call.
-    let error = unsafe { libc::clock_getcpuclockid(pid, &raw mut clock) };
-    if error != 0 {
-        return Err(io::Error::from_raw_os_error(error));
+/// The CPU clock of a process: the time that all its threads have used.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct CpuClock(libc::clockid_t);
+
+impl CpuClock {
+    pub(crate) fn of(pid: Pid) -> io::Result<Self> {
+        let mut clock: libc::clockid_t = 0;
+        // SAFETY: `clock` is valid for writing for the duration of the call.
+        match unsafe { libc::clock_getcpuclockid(pid.as_raw_pid(), &raw mut clock) } {
+            0 => Ok(Self(clock)),
+            error => Err(io::Error::from_raw_os_error(error)),
+        }
     }
-    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
-    // SAFETY: `time` is valid for writing for the duration of the call.
-    if unsafe { libc::clock_gettime(clock, &raw mut time) } != 0 {
-        return Err(io::Error::last_os_error());
+
+    /// What it shows now.
+    pub(crate) fn time(self) -> io::Result<Duration> {
+        let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+        // SAFETY: `time` is valid for writing for the duration of the call.
+        if unsafe { libc::clock_gettime(self.0, &raw mut time) } != 0 {
+            return Err(io::Error::last_os_error());
+        }
+        let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+        Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
     }
-    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
-    Ok(Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0)))
+}
+
+/// Waits for the end of a child of this process, which must not have been waited
+/// for before; how it ended, and the CPU time that it used in all.
+pub(crate) fn reap(pid: Pid) -> io::Result<(ExitStatus, Duration)> {
+    let mut status: libc::c_int = 0;
+    let mut usage = MaybeUninit::<libc::rusage>::zeroed();
+    loop {
+        // SAFETY: both are valid for writing for the duration of the call.
+        let reaped = unsafe { libc::wait4(pid.as_raw_pid(), &raw mut status, 0, usage.as_mut_ptr()) };
+        if reaped >= 0 {
+            break;
+        }
+        let error = io::Error::last_os_error();
+        if error.kind() != io::ErrorKind::Interrupted {
+            return Err(error);
+        }
+    }
+    // SAFETY: all zeros are a `rusage`, and wait4(2) has filled it in.
+    let usage = unsafe { usage.assume_init() };
+    let time = |time: libc::timeval| {
+        let micros = u64::try_from(time.tv_usec).unwrap_or(0);
+        Duration::from_secs(u64::try_from(time.tv_sec).unwrap_or(0)) + Duration::from_micros(micros)
+    };
+    Ok((ExitStatus::from_raw(status), time(usage.ru_utime) + time(usage.ru_stime)))
 }
 
 #[cfg(test)]
@@ -35,11 +73,11 @@ mod tests {
 
     #[test]
     fn the_clock_of_a_process_can_be_read() {
-        let before = cpu_time(std::process::id()).unwrap();
+        let own = CpuClock::of(rustix::process::getpid()).unwrap();
+        let before = own.time().unwrap();
         let mut sum = 0_u64;
-        while cpu_time(std::process::id()).unwrap() <= before {
+        while own.time().unwrap() <= before {
             sum = std::hint::black_box(sum + 1);
         }
-        assert!(cpu_time(u32::MAX).is_err());
     }
 }

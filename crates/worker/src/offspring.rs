@@ -1,0 +1,106 @@
+//! A child process from its start until it is reaped: its death to wait for, its
+//! CPU clock, and its end.
+//!
+//! It is named by its process descriptor, so nobody else can be meant. One that
+//! is dropped is ended; none must ever be left behind.
+
+use std::io;
+use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::process::{Child, ExitStatus};
+use std::time::Duration;
+
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use crate::process::{CpuClock, reap};
+
+/// A child process.
+#[derive(Debug)]
+pub(crate) struct Offspring {
+    pid: Pid,
+    death: OwnedFd,
+    clock: CpuClock,
+    end: Option<(ExitStatus, Duration)>,
+}
+
+impl Offspring {
+    /// Takes charge of a child that nobody has waited for.
+    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
+        let pid = Pid::from_child(&child);
+        let held = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
+        match held.and_then(|death| Ok((death, CpuClock::of(pid)?))) {
+            Ok((death, clock)) => Ok(Self { pid, death, clock, end: None }),
+            Err(error) => {
+                child.kill().and_then(|()| child.wait())?;
+                Err(error)
+            }
+        }
+    }
+
+    pub(crate) fn pid(&self) -> Pid {
+        self.pid
+    }
+
+    /// CPU time that it has used so far, of all its threads; all that it used
+    /// once it is reaped.
+    pub(crate) fn cpu(&self) -> Duration {
+        match self.end {
+            Some((_, cpu)) => cpu,
+            None => self.clock.time().unwrap_or_default(),
+        }
+    }
+
+    /// Waits for its end.
+    pub(crate) fn reap(&mut self) -> io::Result<ExitStatus> {
+        if let Some((status, _)) = self.end {
+            return Ok(status);
+        }
+        let end = reap(self.pid)?;
+        self.end = Some(end);
+        Ok(end.0)
+    }
+
+    /// Ends it, whatever it is doing, and sees it off.
+    pub(crate) fn end(&mut self) {
+        if self.end.is_none() {
+            // Fails only where it has ended already.
+            let _ = pidfd_send_signal(&self.death, Signal::KILL);
+            let _ = self.reap();
+        }
+    }
+}
+
+impl AsFd for Offspring {
+    /// Readable once it has ended.
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.death.as_fd()
+    }
+}
+
+impl Drop for Offspring {
+    fn drop(&mut self) {
+        self.end();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::os::unix::process::ExitStatusExt;
+    use std::process::Command;
+
+    #[test]
+    fn its_end_and_its_cost_are_known() {
+        let busy = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7";
+        let mut child = Offspring::new(Command::new("sh").args(["-c", busy]).spawn().unwrap()).unwrap();
+        assert_eq!(child.reap().unwrap().code(), Some(7));
+        assert!(child.cpu() > Duration::ZERO, "it is known after the end, too");
+        assert_eq!(child.reap().unwrap().code(), Some(7), "and once reaped it is not waited for again");
+    }
+
+    #[test]
+    fn one_that_hangs_is_ended() {
+        let mut child = Offspring::new(Command::new("sleep").arg("1000").spawn().unwrap()).unwrap();
+        child.end();
+        assert_eq!(child.reap().unwrap().signal(), Some(libc::SIGKILL));
+    }
+}
