@@ -44,6 +44,12 @@ pub(crate) fn count_for(page: &'static Page) {
     COUNTING.store(true, Ordering::Release);
 }
 
+/// Switches counting, for the benchmark that tells what it costs.
+#[doc(hidden)]
+pub fn count_allocations(on: bool) {
+    COUNTING.store(on, Ordering::Release);
+}
+
 /// From now on `budget` more bytes may be held than are held now.
 pub(crate) fn begin(budget: u64) {
     let held = HELD.load(Ordering::Relaxed);

@@ -39,7 +39,7 @@ mod specimen;
 mod stop;
 mod worker;
 
-pub use allocator::Allocator;
+pub use allocator::{Allocator, count_allocations};
 pub use backlog::Backlog;
 pub use budget::WorkersConfig;
 pub use bypass::{FaultAction, Faults, Way};
