@@ -20,6 +20,7 @@ use tracing::{debug, error, info, warn};
 use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name, report_name};
 use crate::name::Name;
+use crate::recovery::{INTERRUPTIONS_MAX, STRIKES_MAX};
 use crate::spool::Spool;
 use crate::state::Claim;
 use crate::storage::LockFile;
@@ -287,6 +288,19 @@ impl Owner {
             self.note_unsynced([from.0], None);
         }
         Ok(moved)
+    }
+
+    /// Moves a message back to `incoming/` without a mark. Where one mark more
+    /// would send it to quarantine, that must not depend on a power cut.
+    pub(crate) fn put_back(&self, from: (Dir, Name)) -> Result<(), SpoolError> {
+        let Name { strikes, interruptions, .. } = from.1;
+        let to = (Dir::Incoming, from.1.next());
+        let moved = if strikes >= STRIKES_MAX || interruptions.saturating_add(1) >= INTERRUPTIONS_MAX {
+            self.move_durably(from, to)
+        } else {
+            self.move_lazily(from, to)
+        };
+        moved.map(drop)
     }
 
     /// Renames a message; `false` if the name is gone. A directory without room

@@ -87,7 +87,7 @@ impl Claim {
     /// # Errors
     /// The rename failed.
     pub fn put_back(self) -> Result<(), SpoolError> {
-        self.owner.move_lazily(self.place(), (Dir::Incoming, self.name.next())).map(drop)
+        self.owner.put_back(self.place())
     }
 }
 
@@ -182,7 +182,7 @@ impl Outbound {
     /// # Errors
     /// The rename failed.
     pub fn put_back(self) -> Result<(), SpoolError> {
-        self.owner.move_lazily((Dir::Outbound, self.name), (Dir::Incoming, self.name.next())).map(drop)
+        self.owner.put_back((Dir::Outbound, self.name))
     }
 }
 
