@@ -6,12 +6,13 @@
 //! look must be removed: somebody may have moved the message meanwhile.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 
 use lazaret_envelope::MessageId;
 use tracing::info;
 
 use crate::error::{Context, SpoolError};
-use crate::layout::{Dir, JOURNAL_SUFFIX, REPORT_SUFFIX, report_name};
+use crate::layout::{Dir, JOURNAL_SUFFIX, REPORT_SUFFIX, journal_name, report_name};
 use crate::owner::Owner;
 use crate::recovery::Recovered;
 
@@ -20,36 +21,48 @@ use crate::recovery::Recovered;
 const LOOKS: usize = 2;
 
 /// The id of the message that a report is about.
-pub(crate) fn reported_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
+pub(crate) fn reported_id(raw: &OsStr) -> Option<MessageId> {
     raw.to_str()?.strip_suffix(REPORT_SUFFIX)?.parse().ok()
 }
 
 /// The id of the message that a journal belongs to.
-pub(crate) fn journal_id(raw: &std::ffi::OsStr) -> Option<MessageId> {
+pub(crate) fn journal_id(raw: &OsStr) -> Option<MessageId> {
     raw.to_str()?.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()
 }
 
 impl Owner {
+    /// At a start after an unclean end: costs 16 bytes of memory a journal, and a
+    /// look at every directory.
+    pub(crate) fn remove_left_journals(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        self.remove_left(Dir::Journal, journal_id, journal_name, &self.message_dirs()?, recovered)
+    }
+
     /// At a start, when nothing is in anybody's hands any more.
-    pub(crate) fn remove_leftovers(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
-        let anywhere = self.message_dirs()?;
-        let kinds: [(Dir, fn(&std::ffi::OsStr) -> Option<MessageId>, &str, &[Dir]); 2] = [
-            (Dir::Journal, journal_id, JOURNAL_SUFFIX, &anywhere),
-            (Dir::Deferred, reported_id, REPORT_SUFFIX, &[Dir::Deferred]),
-        ];
-        for (dir, id_of, suffix, homes) in kinds {
-            let mut left = BTreeSet::new();
-            self.spool.scan(dir, |_, raw| left.extend(id_of(raw)))?;
-            for _ in 0..LOOKS {
-                self.still_missed(&mut left, homes)?;
-            }
-            for id in left {
-                info!(%id, "{dir}/{id}{suffix} is left over");
-                self.remove_if_there(dir, &format!("{id}{suffix}"))?;
-                recovered.removed += 1;
-            }
+    pub(crate) fn remove_left_reports(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        self.remove_left(Dir::Deferred, reported_id, report_name, &[Dir::Deferred], recovered)
+    }
+
+    /// Removes what lies in `dir` about messages that are not in their `homes`.
+    fn remove_left(
+        &self,
+        dir: Dir,
+        id_of: fn(&OsStr) -> Option<MessageId>,
+        name_of: fn(MessageId) -> String,
+        homes: &[Dir],
+        recovered: &mut Recovered,
+    ) -> Result<(), SpoolError> {
+        let mut left = BTreeSet::new();
+        self.spool.scan(dir, |_, raw| left.extend(id_of(raw)))?;
+        for _ in 0..LOOKS {
+            self.still_missed(&mut left, homes)?;
         }
-        Ok(())
+        for &id in &left {
+            let name = name_of(id);
+            info!(%id, "{dir}/{name} is left over");
+            self.remove_if_there(dir, &name)?;
+            recovered.removed += 1;
+        }
+        if left.is_empty() { Ok(()) } else { self.sync_dir(dir) }
     }
 
     /// Takes out of `missed` what has a message in one of the directories.

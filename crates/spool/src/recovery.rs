@@ -88,7 +88,7 @@ pub(crate) fn decide(found: Found) -> Action {
         Found::Claimed { report: true, .. } | Found::Outbound { report: true, .. } => Action::FinishDefer,
         Found::Claimed { strikes, .. } if strikes >= STRIKES_MAX => Action::Defer(Cause::Interrupted),
         Found::Claimed { .. } => Action::Strike,
-        Found::Outbound { interruptions, .. } if interruptions + 1 >= INTERRUPTIONS_MAX => {
+        Found::Outbound { interruptions, .. } if interruptions.saturating_add(1) >= INTERRUPTIONS_MAX => {
             Action::Defer(Cause::InterruptedDelivery)
         }
         Found::Outbound { .. } => Action::Interrupt,
@@ -143,8 +143,9 @@ impl Owner {
             }
         }
         if !self.was_clean() {
-            self.remove_leftovers(&mut recovered)?;
+            self.remove_left_journals(&mut recovered)?;
         }
+        self.remove_left_reports(&mut recovered)?;
         self.is_in_order();
         info!(?recovered, clean = self.was_clean(), "recovered");
         Ok(recovered)
@@ -289,11 +290,14 @@ impl Owner {
     fn interruption_report(&self, dir: Dir, name: Name, cause: Cause) -> Report {
         let detail = match dir {
             Dir::Claimed(_) => {
-                format!("Lazaret or the machine went down {} times while it was claimed", name.strikes + 1)
+                format!(
+                    "Lazaret or the machine went down {} times while it was claimed",
+                    u32::from(name.strikes) + 1
+                )
             }
             _ => format!(
                 "Lazaret or the machine went down {} times while it was being delivered",
-                name.interruptions + 1
+                u32::from(name.interruptions) + 1
             ),
         };
         let mut report = Report::new(name.id, cause, Line::escaped(detail), self.spool.now());
