@@ -11,6 +11,8 @@ use tracing::info;
 use crate::error::{Context, SpoolError};
 use crate::layout::Dir;
 use crate::name::Name;
+#[cfg(test)]
+use crate::sabotage::{self, Sabotage};
 use crate::spool::Spool;
 use crate::storage::StoredFile;
 
@@ -136,6 +138,10 @@ impl Draft {
             self.buffer[place].copy_from_slice(trailer.as_bytes());
             self.flush()?;
         }
+        #[cfg(test)]
+        if sabotage::is(Sabotage::AnswerBeforeSync) {
+            return Ok(());
+        }
         self.file.inner.sync().context(|| format!("sync {}", self.file))
     }
 
@@ -214,6 +220,10 @@ impl Locked {
     fn leave_to(&mut self, dir: Dir, name: Name) -> Result<(), SpoolError> {
         self.rename(dir, name)?;
         self.left = true;
+        #[cfg(test)]
+        if sabotage::is(Sabotage::NoDirectorySync) {
+            return Ok(());
+        }
         self.spool.sync_dir(dir)
     }
 

@@ -24,6 +24,8 @@ mod operator;
 mod owner;
 mod recovery;
 #[cfg(test)]
+mod sabotage;
+#[cfg(test)]
 mod simulation;
 mod spool;
 mod state;

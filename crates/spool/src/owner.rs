@@ -21,6 +21,8 @@ use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name, report_name};
 use crate::name::Name;
 use crate::recovery::{INTERRUPTIONS_MAX, STRIKES_MAX};
+#[cfg(test)]
+use crate::sabotage::{self, Sabotage};
 use crate::spool::Spool;
 use crate::state::Claim;
 use crate::storage::LockFile;
@@ -155,6 +157,10 @@ impl Owner {
             if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
                 claims.push(Claim::new(self.clone(), worker, name.next()));
             }
+        }
+        #[cfg(test)]
+        if sabotage::is(Sabotage::ClaimNotDurable) {
+            return Ok(claims);
         }
         if !claims.is_empty() {
             self.sync_dir(dir)?;

@@ -16,6 +16,8 @@ use crate::journal::Done;
 use crate::layout::{Dir, TAKEN, WorkerId};
 use crate::name::Name;
 use crate::owner::Owner;
+#[cfg(test)]
+use crate::sabotage::{self, Sabotage};
 use crate::storage::Kind;
 
 /// Strikes that a message may have and still be tried again.
@@ -209,6 +211,8 @@ impl Owner {
             Action::Strike => {
                 self.note_interruption(dir, name);
                 let struck = Name { strikes: name.strikes + 1, ..name.next() };
+                #[cfg(test)]
+                let struck = if sabotage::is(Sabotage::StrikeNotMarked) { name.next() } else { struck };
                 self.try_rename((dir, name), (Dir::Incoming, struck))?;
                 warn!(id = %name.id, strikes = struck.strikes, "struck: it was claimed when Lazaret went down");
                 recovered.struck += 1;

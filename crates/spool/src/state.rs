@@ -13,6 +13,8 @@ use crate::layout::{Dir, WorkerId};
 use crate::message::{Message, Unreadable};
 use crate::name::{Name, whole_seconds};
 use crate::owner::Owner;
+#[cfg(test)]
+use crate::sabotage::{self, Sabotage};
 
 /// A message in `claimed/<worker>/`: under suspicion until there is a verdict.
 #[derive(Debug)]
@@ -119,7 +121,12 @@ impl Outbound {
     /// # Errors
     /// It can't be read, or is no message.
     pub fn open(&self) -> Result<Message, Unreadable> {
-        self.owner.spool.read(Dir::Outbound, self.name)
+        let message = self.owner.spool.read(Dir::Outbound, self.name);
+        #[cfg(test)]
+        if sabotage::is(Sabotage::UnlinkBeforeDelivery) {
+            let _ = self.remove();
+        }
+        message
     }
 
     /// What deliveries have done so far.

@@ -272,7 +272,11 @@ impl State {
                 (number, file.cached.0.1, file.durable.0.1).hash(hasher);
             }
             for change in &slot.changes {
-                change.needs.as_ref().map(|(key, _)| key).hash(hasher);
+                let needed = change
+                    .needs
+                    .as_ref()
+                    .map(|(key, serial)| (key, self.slots.get(key).and_then(|slot| slot.position(*serial))));
+                (needed, change.doomed).hash(hasher);
             }
         }
     }

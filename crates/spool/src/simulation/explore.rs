@@ -15,6 +15,7 @@ use rustix::io::Errno;
 
 use super::disk::State;
 use super::judge::{judge, places, there};
+use super::ledger::Ledger;
 use super::life::{Life, Step};
 use super::world::{Fault, Sim, Snapshot};
 use crate::Dir;
@@ -42,10 +43,18 @@ pub(super) struct Explorer {
     /// One example of each kind.
     pub(super) kept: BTreeMap<String, String>,
     seen: HashSet<u64>,
+    seen_points: HashSet<u64>,
+    /// Long histories are few: all is done for each.
+    long: bool,
     history: String,
 }
 
 impl Explorer {
+    /// For histories of which only one way is gone.
+    pub(super) fn of_long_histories() -> Self {
+        Self { long: true, ..Self::default() }
+    }
+
     /// One line for whoever reads the log of the tests.
     pub(super) fn print_figures(&self, what: &str) {
         let Self { histories, crash_points, starts, violations, .. } = self;
@@ -98,25 +107,25 @@ impl Explorer {
     /// Everything that can come of all going down at one instant. `killed`: also
     /// that only the process does.
     fn crash(&mut self, at: &Snapshot, depth: usize, killed: bool) {
-        self.crash_points += 1;
         let mut at = at.clone();
         at.ledger.cut();
+        if !self.seen_points.insert(hash(&at.disk, &at.ledger, (depth, killed))) {
+            return;
+        }
+        self.crash_points += 1;
         let mut disks = at.disk.power_cuts();
         if killed {
             disks.push(at.disk.clone());
         }
         for disk in disks {
-            let mut hasher = DefaultHasher::new();
-            disk.hash_into(&mut hasher);
-            (&at.ledger, depth).hash(&mut hasher);
-            if self.seen.insert(hasher.finish()) {
+            if self.seen.insert(hash(&disk, &at.ledger, depth)) {
                 self.visit(at.with_disk(disk), depth);
             }
         }
     }
 
     /// One state in which a start finds the disk.
-    fn visit(&mut self, found: Snapshot, depth: usize) {
+    pub(super) fn visit(&mut self, found: Snapshot, depth: usize) {
         let point = format!("{}, before: {}", self.history, found.before);
         let names = found.disk.listing();
         let wrong = self.start(found, depth);
@@ -145,7 +154,7 @@ impl Explorer {
         life.moment("go on after the start");
         let recorded = sim.world().recorded.take().unwrap_or_default();
         wrong.extend(self.again(life));
-        wrong.extend(self.work_off(&sim));
+        wrong.extend(self.work_off(&sim, depth == DEPTH || self.long));
         for snapshot in recorded {
             self.crash(&snapshot, depth - 1, true);
         }
@@ -170,9 +179,9 @@ impl Explorer {
         (before != after).then(|| "recovering again changed something".to_owned())
     }
 
-    /// Delivers what is left, stops cleanly, and has the machine go down once
-    /// more: nothing may come back.
-    fn work_off(&mut self, sim: &Sim) -> Vec<String> {
+    /// Delivers what is left and stops cleanly; `again`: then has the machine go
+    /// down once more, and nothing may come back.
+    fn work_off(&mut self, sim: &Sim, again: bool) -> Vec<String> {
         let worked = Life::start(sim).and_then(|life| life.drain().and_then(|()| life.stop()));
         if let Err(error) = worked {
             return vec![format!("working off what was left failed: {error}")];
@@ -180,6 +189,9 @@ impl Explorer {
         let end = sim.world().snapshot("end");
         let left = places(&end.disk).into_iter().filter(|place| place.dir != Dir::Deferred);
         let mut wrong: Vec<String> = left.map(|place| format!("{place} is never worked off")).collect();
+        if !again {
+            return wrong;
+        }
         for disk in [end.disk.least(), end.disk.both_names()] {
             let before = places(&disk);
             let sim = Sim::boot(end.with_disk(disk));
@@ -191,6 +203,13 @@ impl Explorer {
         }
         wrong.iter().map(|what| format!("worked off: {what}")).collect()
     }
+}
+
+pub(super) fn hash(disk: &State, ledger: &Ledger, more: impl Hash) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    disk.hash_into(&mut hasher);
+    (ledger, more).hash(&mut hasher);
+    hasher.finish()
 }
 
 /// A violation without its ids.

@@ -6,7 +6,7 @@
 
 use super::explore::History;
 use super::life::{Life, Step};
-use crate::Dir;
+use crate::{Dir, INTERRUPTIONS_MAX};
 
 /// All of them.
 pub(super) const HISTORIES: &[History] = &[
@@ -19,6 +19,8 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "another worker delivers", run: another_worker },
     History { name: "a strike, then a verdict", run: strike },
     History { name: "an interruption, then delivery", run: interruption },
+    History { name: "a strike, then a clean stop", run: strike_put_back },
+    History { name: "cut short in delivery until it is enough", run: interruptions },
     History { name: "moves by hand", run: by_hand },
     History { name: "a move by hand to quarantine, and a delete", run: by_hand_and_delete },
     History { name: "the drop-box", run: drop_box },
@@ -107,6 +109,23 @@ fn strike(life: &mut Life) -> Step {
     killed(life)?;
     life.done(1, life.route(0, 1)?)?;
     life.flush()
+}
+
+fn strike_put_back(life: &mut Life) -> Step {
+    life.accept(1)?;
+    drop(life.claim_one(0, 1)?);
+    killed(life)?;
+    life.put_back(1, life.claim_one(1, 1)?)?;
+    life.stop()
+}
+
+fn interruptions(life: &mut Life) -> Step {
+    life.accept(1)?;
+    for _ in 0..INTERRUPTIONS_MAX {
+        drop(life.route(0, 1)?);
+        killed(life)?;
+    }
+    life.name(Dir::Deferred, 1).map(drop)
 }
 
 fn interruption(life: &mut Life) -> Step {

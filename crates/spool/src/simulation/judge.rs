@@ -109,7 +109,10 @@ pub(super) fn judge(life: &Life, before: &[Place]) -> Vec<String> {
         }
     }
     let known = |place: &&Place| place.label.is_some_and(|label| ledger.mails.contains_key(&label));
-    wrong.extend(after.iter().filter(|place| !known(place)).map(|place| format!("{place} is of nobody")));
+    wrong.extend(after.iter().filter(|place| !known(place)).map(|place| match &place.damage {
+        Some(damage) => format!("{place}: is not whole: {damage}"),
+        None => format!("{place} is of nobody"),
+    }));
     wrong.extend(findings(life, &after, &ledger));
     wrong
 }
@@ -141,6 +144,9 @@ fn state(mail: &Mail, place: &Place) -> Option<String> {
     }
     if mail.cuts > CUTS_MAX || (mail.cuts == CUTS_MAX && place.dir != Dir::Deferred) {
         return Some(format!("was cut short {} times in a worker's hands and goes on", mail.cuts));
+    }
+    if mail.cuts > 0 && place.name.is_some_and(|name| name.strikes == 0) && place.dir != Dir::Deferred {
+        return Some("was cut short in a worker's hands and bears no mark".to_owned());
     }
     if mail.delivery_cuts > DELIVERY_CUTS_MAX {
         return Some(format!("was cut short {} times in delivery", mail.delivery_cuts));

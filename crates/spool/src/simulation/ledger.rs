@@ -47,7 +47,7 @@ pub(super) struct Ledger {
 impl Mail {
     /// A verdict was reached.
     pub(super) fn judged(&mut self) {
-        (self.claimed, self.looked_at, self.routed, self.cuts) = (false, false, true, 0);
+        (self.claimed, self.routed) = (false, true);
     }
 
     /// Nobody has it in hand any more.

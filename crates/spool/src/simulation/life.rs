@@ -117,12 +117,15 @@ impl Life {
     /// Claims messages and looks at all of them.
     pub(super) fn claim(&self, worker: u16, labels: &[u32]) -> Step<Vec<Claim>> {
         let claims = self.claim_only(worker, labels)?;
-        for (label, claim) in labels.iter().zip(&claims) {
-            self.mail(*label, |mail| mail.looked_at = true);
-            claim.open()?.verify()?;
-        }
+        labels.iter().zip(&claims).try_for_each(|(label, claim)| self.look(*label, claim))?;
         self.moment("have the cell look");
         Ok(claims)
+    }
+
+    pub(super) fn look(&self, label: u32, claim: &Claim) -> Step {
+        self.mail(label, |mail| mail.looked_at = true);
+        claim.open()?.verify()?;
+        Ok(())
     }
 
     pub(super) fn claim_only(&self, worker: u16, labels: &[u32]) -> Step<Vec<Claim>> {
@@ -138,7 +141,7 @@ impl Life {
 
     pub(super) fn routed(&self, label: u32, claim: Claim) -> Step<Outbound> {
         // The cell has answered: from here on it is not cut short any more.
-        self.mail(label, |mail| mail.looked_at = false);
+        self.mail(label, |mail| (mail.looked_at, mail.cuts) = (false, 0));
         let outbound = claim.routed()?.ok_or(Halt::Lost(label))?;
         self.mail(label, super::ledger::Mail::judged);
         Ok(outbound)
@@ -187,6 +190,7 @@ impl Life {
     }
 
     pub(super) fn put_back(&self, label: u32, claim: Claim) -> Step {
+        self.mail(label, |mail| mail.looked_at = false);
         claim.put_back()?;
         self.mail(label, super::ledger::Mail::let_go);
         Ok(())
@@ -203,7 +207,7 @@ impl Life {
     }
 
     pub(super) fn fault(&self, label: u32, claim: Claim) -> Step {
-        self.mail(label, |mail| mail.faulted = true);
+        self.mail(label, |mail| (mail.looked_at, mail.faulted) = (false, true));
         let report = self.report(claim.name().id);
         claim.defer(&report)?;
         self.mail(label, super::ledger::Mail::let_go);

@@ -7,15 +7,31 @@
 mod crash;
 mod disk;
 mod explore;
+mod file;
 mod histories;
 mod judge;
 mod ledger;
 mod life;
+mod long;
+mod poison;
 mod random;
+mod sabotaged;
 mod world;
 
-use explore::Explorer;
+use explore::{Explorer, print_figures};
 use histories::HISTORIES;
+use life::Life;
+use long::Long;
+use poison::Poison;
+use world::{Sim, Snapshot};
+
+use lazaret_envelope::Transaction;
+
+use crate::Dir;
+
+/// Long histories that are drawn; how many if `LAZARET_SIMULATION=long`.
+const SEEDS: std::ops::Range<u64> = 0..300;
+const SEEDS_LONG: std::ops::Range<u64> = 0..5_000;
 
 #[test]
 fn every_crash_point_of_short_histories() {
@@ -31,4 +47,52 @@ fn every_failing_change_of_short_histories() {
     HISTORIES.iter().for_each(|history| explorer.failures(history));
     explorer.print_figures("short histories with failing changes");
     explorer.assert_none();
+}
+
+/// `LAZARET_SEED` draws one history only, `LAZARET_SIMULATION=long` many.
+#[test]
+fn long_histories_drawn_at_random() {
+    let given = std::env::var("LAZARET_SEED").ok().and_then(|seed| seed.parse::<u64>().ok());
+    let many = std::env::var("LAZARET_SIMULATION").is_ok_and(|size| size == "long");
+    let seeds = given.map_or(if many { SEEDS_LONG } else { SEEDS }, |seed| seed..seed + 1);
+    let mut explorer = Explorer::of_long_histories();
+    for seed in seeds.clone() {
+        Long::new(seed).play(seed, &mut explorer);
+        assert!(explorer.violations == 0, "LAZARET_SEED={seed} repeats this: {:#?}", explorer.kept);
+    }
+    print_figures(&format!(
+        "long histories: histories {}, lives and ends {}, starts {}, violations {}",
+        seeds.end - seeds.start,
+        explorer.histories,
+        explorer.starts,
+        explorer.violations
+    ));
+}
+
+/// A submit is a process of its own: the daemon's end and start leave it alone.
+#[test]
+fn a_submit_outlives_the_daemon() {
+    let sim = Sim::boot(Snapshot::blank());
+    let life = Life::start(&sim).expect("an empty spool can be started");
+    let draft = life.begin(1).expect("a draft");
+    let dropped = life.owner.spool().begin_drop(Transaction::default()).expect("a file in drop/");
+    drop(life);
+    let life = Life::start(&sim).expect("the next daemon");
+    life.commit(1, draft).expect("is accepted by the old draft");
+    dropped.commit().expect("is still there");
+    assert_eq!(life.places(Dir::Incoming).len() + life.places(Dir::Drop).len(), 2);
+}
+
+#[test]
+fn what_takes_the_machine_down_does_so_at_most_twice() {
+    let mut poison = Poison::default();
+    (1..=3).for_each(|label| poison.play(label));
+    print_figures(&format!(
+        "poison: histories 3, power cuts {}, most meetings {}, violations {}",
+        poison.power_cuts,
+        poison.most_meetings,
+        poison.violations.len()
+    ));
+    assert!(poison.violations.is_empty(), "{:#?}", poison.violations);
+    assert_eq!(poison.most_meetings, 2, "once, and once more alone");
 }

@@ -8,13 +8,13 @@
 use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::io;
-use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use lazaret_envelope::Timestamp;
 use rustix::io::Errno;
 
 use super::disk::{Key, State};
+use super::file::{SimFile, status};
 use super::ledger::Ledger;
 use super::random::Random;
 use crate::layout::{Dir, LOCK_FILE, WorkerId};
@@ -71,9 +71,13 @@ pub(super) struct World {
     /// Changes that were made or failed.
     pub(super) steps: usize,
     pub(super) fault: Option<Fault>,
+    /// Before which change all goes down: the instant is kept, and what goes on
+    /// in this world after it counts for nothing.
+    pub(super) crash_at: Option<usize>,
+    pub(super) crashed: Option<Snapshot>,
     seconds: i64,
     random: Random,
-    locks: BTreeMap<u64, u64>,
+    pub(super) locks: BTreeMap<u64, u64>,
     handles: u64,
 }
 
@@ -100,10 +104,13 @@ impl World {
     }
 
     /// A change is about to be made, unless it has to fail.
-    fn step(&mut self, what: impl FnOnce() -> String) -> Result<(), Errno> {
-        if self.recorded.is_some() {
-            let snapshot = Snapshot { step: Some(self.steps), ..self.snapshot(&what()) };
-            self.recorded.as_mut().expect("just looked").push(snapshot);
+    pub(super) fn step(&mut self, what: impl Fn() -> String) -> Result<(), Errno> {
+        if let Some(mut recorded) = self.recorded.take() {
+            recorded.push(Snapshot { step: Some(self.steps), ..self.snapshot(&what()) });
+            self.recorded = Some(recorded);
+        }
+        if self.crash_at == Some(self.steps) {
+            self.crashed = Some(self.snapshot(&what()));
         }
         self.steps += 1;
         match self.fault {
@@ -122,8 +129,20 @@ impl Sim {
     pub(super) fn boot(from: Snapshot) -> Self {
         let Snapshot { disk, ledger, seconds, random, .. } = from;
         let (locks, handles, steps) = Default::default();
-        let world =
-            World { disk, ledger, recorded: None, steps, fault: None, seconds, random, locks, handles };
+        let (recorded, fault, crash_at, crashed) = (None, None, None, None);
+        let world = World {
+            disk,
+            ledger,
+            recorded,
+            steps,
+            fault,
+            crash_at,
+            crashed,
+            seconds,
+            random,
+            locks,
+            handles,
+        };
         Self(Arc::new(Mutex::new(world)))
     }
 
@@ -249,120 +268,5 @@ impl Storage for Sim {
 
     fn unique(&self) -> u128 {
         u128::from(self.world().random.next())
-    }
-}
-
-fn status(disk: &State, inode: u64) -> Status {
-    let file = &disk.inodes[&inode];
-    let owner = rustix::process::geteuid().as_raw();
-    Status { kind: file.kind, inode, size: file.cached.len() as u64, mode: file.mode, owner }
-}
-
-/// An open file; a lock on it goes with it.
-struct SimFile {
-    sim: Sim,
-    inode: u64,
-    handle: u64,
-}
-
-impl Drop for SimFile {
-    fn drop(&mut self) {
-        let mut world = self.sim.world();
-        if world.locks.get(&self.inode) == Some(&self.handle) {
-            world.locks.remove(&self.inode);
-        }
-    }
-}
-
-impl SimFile {
-    fn write(&self, bytes: &[u8], at: impl Fn(&World) -> usize, what: &str) -> io::Result<()> {
-        let mut world = self.sim.world();
-        let place = at(&world);
-        if let Err(error) = world.step(|| format!("{what} {} bytes", bytes.len())) {
-            // As write(2) may: some of it is there.
-            world.disk.write(self.inode, place, &bytes[..bytes.len() / 2]);
-            return Err(error.into());
-        }
-        world.disk.write(self.inode, place, bytes);
-        Ok(())
-    }
-
-    fn lock(&self) -> bool {
-        let mut world = self.sim.world();
-        *world.locks.entry(self.inode).or_insert(self.handle) == self.handle
-    }
-
-    fn fsync(&self) -> io::Result<()> {
-        let mut world = self.sim.world();
-        if let Err(error) = world.step(|| "sync the file".to_owned()) {
-            world.disk.sync_file_failed(self.inode);
-            return Err(error.into());
-        }
-        world.disk.sync_file(self.inode);
-        Ok(())
-    }
-}
-
-impl StoredFile for SimFile {
-    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
-        self.write(bytes, |world| world.disk.inodes[&self.inode].cached.len(), "append")
-    }
-
-    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
-        self.write(bytes, |_| usize::try_from(offset).expect("a small file"), "overwrite")
-    }
-
-    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = self.sim.world().disk.inodes[&self.inode].cached.clone();
-        let from = usize::try_from(offset).expect("a small file").min(bytes.len());
-        let count = buffer.len().min(bytes.len() - from);
-        buffer[..count].copy_from_slice(&bytes[from..from + count]);
-        Ok(count)
-    }
-
-    fn sync(&self) -> io::Result<()> {
-        self.fsync()
-    }
-
-    fn sync_all(&self) -> io::Result<()> {
-        let mut world = self.sim.world();
-        world.step(|| "sync the file system".to_owned())?;
-        world.disk.sync_all();
-        Ok(())
-    }
-
-    fn status(&self) -> io::Result<Status> {
-        Ok(status(&self.sim.world().disk, self.inode))
-    }
-
-    fn try_lock(&self) -> io::Result<bool> {
-        Ok(self.lock())
-    }
-
-    fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.sim.world().disk.names().any(|(_, inode)| inode == self.inode))
-    }
-
-    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
-        None
-    }
-}
-
-impl LockFile for SimFile {
-    fn try_lock(&self) -> io::Result<bool> {
-        Ok(self.lock())
-    }
-
-    fn text(&mut self) -> io::Result<Vec<u8>> {
-        Ok(self.sim.world().disk.inodes[&self.inode].cached.to_vec())
-    }
-
-    fn replace(&mut self, text: &str) -> io::Result<()> {
-        let mut world = self.sim.world();
-        world.step(|| "empty the lock file".to_owned())?;
-        world.disk.truncate(self.inode);
-        drop(world);
-        self.write(text.as_bytes(), |_| 0, "write the lock file:")?;
-        self.fsync()
     }
 }

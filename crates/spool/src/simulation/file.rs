@@ -1,0 +1,125 @@
+//! Open files of the simulated disk, the lock file among them.
+//!
+//! A file must never be changed but by way of the world, which counts.
+
+use std::io;
+use std::os::fd::BorrowedFd;
+
+use super::disk::State;
+use super::world::{Sim, World};
+use crate::storage::{LockFile, Status, StoredFile};
+
+pub(super) fn status(disk: &State, inode: u64) -> Status {
+    let file = &disk.inodes[&inode];
+    let owner = rustix::process::geteuid().as_raw();
+    Status { kind: file.kind, inode, size: file.cached.len() as u64, mode: file.mode, owner }
+}
+
+/// An open file; a lock on it goes with it.
+pub(super) struct SimFile {
+    pub(super) sim: Sim,
+    pub(super) inode: u64,
+    pub(super) handle: u64,
+}
+
+impl Drop for SimFile {
+    fn drop(&mut self) {
+        let mut world = self.sim.world();
+        if world.locks.get(&self.inode) == Some(&self.handle) {
+            world.locks.remove(&self.inode);
+        }
+    }
+}
+
+impl SimFile {
+    fn write(&self, bytes: &[u8], at: impl Fn(&World) -> usize, what: &str) -> io::Result<()> {
+        let mut world = self.sim.world();
+        let place = at(&world);
+        if let Err(error) = world.step(|| format!("{what} {} bytes", bytes.len())) {
+            // As write(2) may: some of it is there.
+            world.disk.write(self.inode, place, &bytes[..bytes.len() / 2]);
+            return Err(error.into());
+        }
+        world.disk.write(self.inode, place, bytes);
+        Ok(())
+    }
+
+    fn lock(&self) -> bool {
+        let mut world = self.sim.world();
+        *world.locks.entry(self.inode).or_insert(self.handle) == self.handle
+    }
+
+    fn fsync(&self) -> io::Result<()> {
+        let mut world = self.sim.world();
+        if let Err(error) = world.step(|| "sync the file".to_owned()) {
+            world.disk.sync_file_failed(self.inode);
+            return Err(error.into());
+        }
+        world.disk.sync_file(self.inode);
+        Ok(())
+    }
+}
+
+impl StoredFile for SimFile {
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        self.write(bytes, |world| world.disk.inodes[&self.inode].cached.len(), "append")
+    }
+
+    fn overwrite(&mut self, bytes: &[u8], offset: u64) -> io::Result<()> {
+        self.write(bytes, |_| usize::try_from(offset).expect("a small file"), "overwrite")
+    }
+
+    fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
+        let bytes = self.sim.world().disk.inodes[&self.inode].cached.clone();
+        let from = usize::try_from(offset).expect("a small file").min(bytes.len());
+        let count = buffer.len().min(bytes.len() - from);
+        buffer[..count].copy_from_slice(&bytes[from..from + count]);
+        Ok(count)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        self.fsync()
+    }
+
+    fn sync_all(&self) -> io::Result<()> {
+        let mut world = self.sim.world();
+        world.step(|| "sync the file system".to_owned())?;
+        world.disk.sync_all();
+        Ok(())
+    }
+
+    fn status(&self) -> io::Result<Status> {
+        Ok(status(&self.sim.world().disk, self.inode))
+    }
+
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(self.lock())
+    }
+
+    fn is_linked(&self) -> io::Result<bool> {
+        Ok(self.sim.world().disk.names().any(|(_, inode)| inode == self.inode))
+    }
+
+    fn descriptor(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+impl LockFile for SimFile {
+    fn try_lock(&self) -> io::Result<bool> {
+        Ok(self.lock())
+    }
+
+    fn text(&mut self) -> io::Result<Vec<u8>> {
+        Ok(self.sim.world().disk.inodes[&self.inode].cached.to_vec())
+    }
+
+    fn replace(&mut self, text: &str) -> io::Result<()> {
+        let mut world = self.sim.world();
+        world.step(|| "empty the lock file".to_owned())?;
+        world.disk.truncate(self.inode);
+        drop(world);
+        self.write(text.as_bytes(), |_| 0, "write the lock file:")?;
+        self.fsync()
+    }
+}

@@ -1,0 +1,112 @@
+//! A message that takes the machine down whenever a worker looks at it, among
+//! others that do not: in every state that the power cuts can leave, it meets a
+//! worker at most twice, and the others are delivered.
+//!
+//! The daemon of this model hands out work as the real one does: batches, and
+//! what bears a strike alone. It must never remember the message itself.
+
+use std::collections::HashSet;
+
+use super::explore::{decide, hash};
+use super::judge::{Place, judge, places};
+use super::life::{Life, Step};
+use super::world::{Sim, Snapshot};
+use crate::Dir;
+
+/// Meetings at which the model gives up: far beyond what is allowed.
+const MEETINGS_MAX: usize = 4;
+
+/// Meetings that are allowed.
+const MEETINGS_ALLOWED: usize = 2;
+
+/// The messages that are accepted.
+const LABELS: [u32; 3] = [1, 2, 3];
+
+/// What came of all that could happen.
+#[derive(Default)]
+pub(super) struct Poison {
+    pub(super) power_cuts: usize,
+    pub(super) most_meetings: usize,
+    pub(super) violations: Vec<String>,
+    seen: HashSet<u64>,
+    label: u32,
+}
+
+impl Poison {
+    /// Accepts messages, of which one is poison, and works until nothing is left.
+    pub(super) fn play(&mut self, label: u32) {
+        self.label = label;
+        let sim = Sim::boot(Snapshot::blank());
+        let accepted =
+            Life::start(&sim).and_then(|life| LABELS.iter().try_for_each(|label| life.accept(*label)));
+        accepted.expect("an empty spool takes messages");
+        let snapshot = sim.world().snapshot("work");
+        self.live(snapshot, 0);
+    }
+
+    /// One life, and every life that can follow it.
+    fn live(&mut self, found: Snapshot, meetings: usize) {
+        self.most_meetings = self.most_meetings.max(meetings);
+        if meetings > MEETINGS_ALLOWED {
+            self.violations.push(format!("message {} meets a worker {meetings} times", self.label));
+        }
+        if meetings > MEETINGS_MAX {
+            return;
+        }
+        let before = places(&found.disk);
+        let sim = Sim::boot(found);
+        let life = match Life::start(&sim) {
+            Ok(life) => life,
+            Err(error) => return self.violations.push(error.to_string()),
+        };
+        self.violations.extend(judge(&life, &before));
+        decide(&sim);
+        match self.work(&life) {
+            Ok(None) => self.ended(&places(&sim.world().disk)),
+            Ok(Some(mut met)) => {
+                met.ledger.cut();
+                for disk in met.disk.power_cuts() {
+                    self.power_cuts += 1;
+                    if self.seen.insert(hash(&disk, &met.ledger, (meetings, self.label))) {
+                        self.live(met.with_disk(disk), meetings + 1);
+                    }
+                }
+            }
+            Err(error) => self.violations.push(error.to_string()),
+        }
+    }
+
+    /// Works until the poison is looked at (then: the instant), or nothing is left.
+    fn work(&self, life: &Life) -> Step<Option<Snapshot>> {
+        while let Some(batch) = next(&life.places(Dir::Incoming)) {
+            for (label, claim) in batch.iter().zip(life.claim_only(0, &batch)?) {
+                life.look(*label, &claim)?;
+                if *label == self.label {
+                    return Ok(Some(life.sim.world().snapshot("look at the poison")));
+                }
+                let outbound = life.routed(*label, claim)?;
+                life.done(*label, outbound)?;
+            }
+        }
+        life.flush()?;
+        Ok(None)
+    }
+
+    fn ended(&mut self, left: &[Place]) {
+        let deferred =
+            matches!(left, [place] if place.label == Some(self.label) && place.dir == Dir::Deferred);
+        if !deferred {
+            let left: Vec<String> = left.iter().map(ToString::to_string).collect();
+            self.violations.push(format!("left at the end: {}", left.join(", ")));
+        }
+    }
+}
+
+/// What is claimed next: one with a strike alone, or all of the others.
+fn next(incoming: &[Place]) -> Option<Vec<u32>> {
+    let struck = |place: &&Place| place.name.is_some_and(|name| name.strikes > 0);
+    let labels = |places: Vec<&Place>| places.iter().filter_map(|place| place.label).collect::<Vec<u32>>();
+    let alone = labels(incoming.iter().find(struck).into_iter().collect());
+    let batch = if alone.is_empty() { labels(incoming.iter().collect()) } else { alone };
+    (!batch.is_empty()).then_some(batch)
+}

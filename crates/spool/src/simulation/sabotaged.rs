@@ -1,0 +1,65 @@
+//! Proof that the simulation can fail: with each of five errors in the protocol it
+//! finds what the error does.
+//!
+//! An error that is not found must never be answered by another error.
+
+use super::explore::{Explorer, print_figures};
+use super::histories::HISTORIES;
+use super::poison::Poison;
+use crate::sabotage::{Sabotage, during};
+
+/// Goes through the short histories whose names begin with `which`.
+fn explore(error: Sabotage, which: &[&str], expected: &str) {
+    let mut explorer = Explorer::default();
+    during(error, || {
+        for history in HISTORIES.iter().filter(|history| which.contains(&history.name)) {
+            explorer.history(history);
+        }
+    });
+    let kinds: Vec<&str> = explorer.kept.keys().map(String::as_str).collect();
+    print_figures(&format!(
+        "sabotage {error:?}: histories {}, starts {}, violations {}",
+        explorer.histories, explorer.starts, explorer.violations
+    ));
+    assert_eq!(explorer.histories, which.len());
+    assert!(kinds.iter().any(|kind| kind.contains(expected)), "{error:?} was not found: {kinds:#?}");
+}
+
+#[test]
+fn no_sync_of_the_directory_after_the_rename_is_found() {
+    explore(Sabotage::NoDirectorySync, &["two sessions accept"], "was acknowledged and is lost");
+}
+
+#[test]
+fn an_answer_before_the_sync_is_found() {
+    explore(Sabotage::AnswerBeforeSync, &["two sessions accept"], "is not whole");
+}
+
+#[test]
+fn a_claim_that_is_not_durable_is_found() {
+    explore(Sabotage::ClaimNotDurable, &["a strike, then a verdict"], "bears no mark");
+    meets_too_often(Sabotage::ClaimNotDurable);
+}
+
+#[test]
+fn an_unlink_before_the_delivery_is_found() {
+    explore(Sabotage::UnlinkBeforeDelivery, &["a strike, then a verdict"], "was acknowledged and is lost");
+}
+
+#[test]
+fn a_strike_that_is_not_marked_is_found() {
+    explore(Sabotage::StrikeNotMarked, &["a strike, then a verdict"], "bears no mark");
+    meets_too_often(Sabotage::StrikeNotMarked);
+}
+
+/// The poison takes the machine down a third time.
+fn meets_too_often(error: Sabotage) {
+    let mut poison = Poison::default();
+    during(error, || poison.play(1));
+    print_figures(&format!(
+        "sabotage {error:?}: poison meets a worker {} times, violations {}",
+        poison.most_meetings,
+        poison.violations.len()
+    ));
+    assert!(poison.most_meetings > 2, "{error:?} was not found by the poison");
+}
