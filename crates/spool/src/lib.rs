@@ -22,6 +22,7 @@ mod message;
 mod name;
 mod operator;
 mod owner;
+mod quarantine;
 mod recovery;
 #[cfg(test)]
 mod sabotage;
@@ -30,6 +31,7 @@ mod simulation;
 mod spool;
 mod state;
 pub mod storage;
+mod table;
 mod twins;
 mod window;
 
@@ -44,7 +46,8 @@ pub use message::{Content, Message, Unreadable};
 pub use name::Name;
 pub use operator::{Deferred, OperatorError};
 pub use owner::{Owner, TakeError};
-pub use recovery::{INTERRUPTIONS_MAX, Recovered, STRIKES_MAX};
+pub use recovery::Recovered;
 pub use spool::{Counts, OpenError, Spool};
 pub use state::{Claim, Outbound, Waiting};
+pub use table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 pub use window::Window;

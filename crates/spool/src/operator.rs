@@ -6,7 +6,7 @@
 
 use std::io;
 
-use lazaret_envelope::{Cause, Line, MessageId, Report};
+use lazaret_envelope::{Cause, MessageId, Report};
 use tracing::info;
 
 use crate::error::{Context, SpoolError};
@@ -160,14 +160,6 @@ impl Owner {
         self.flush()?;
         self.remove_if_there(Dir::Deferred, &report_name(id))?;
         info!(%id, cause = %deferred.cause(), "deleted");
-        Ok(())
-    }
-
-    /// Writes the report about a message that lies in `deferred/` already.
-    pub(crate) fn write_report_beside(&self, report: &Report) -> Result<(), SpoolError> {
-        let _ = self.write_report(Name::first(report.id), report)?;
-        self.sync_dir(Dir::Deferred)?;
-        info!(id = %report.id, cause = %report.cause, detail = %Line::escaped(report.detail.as_str()), "deferred");
         Ok(())
     }
 }

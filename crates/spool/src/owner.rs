@@ -5,7 +5,6 @@
 //! what happened before this process started is [`recovery`](crate::recovery)'s.
 
 use std::collections::BTreeSet;
-use std::ffi::OsStr;
 use std::fmt;
 use std::io;
 use std::path::PathBuf;
@@ -14,18 +13,18 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::thread;
 use std::time::Duration;
 
-use lazaret_envelope::{Cause, Line, MessageId, Report};
-use tracing::{debug, error, info, warn};
+use lazaret_envelope::{Line, MessageId};
+use tracing::{debug, error, warn};
 
 use crate::error::{Context, Severity, SpoolError};
-use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name, report_name};
+use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name};
 use crate::name::Name;
-use crate::recovery::{INTERRUPTIONS_MAX, STRIKES_MAX};
 #[cfg(test)]
 use crate::sabotage::{self, Sabotage};
 use crate::spool::Spool;
 use crate::state::Claim;
 use crate::storage::LockFile;
+use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 
 /// The owner of a spool. Cheap to clone; the lock goes with the last clone.
 #[derive(Clone)]
@@ -182,42 +181,6 @@ impl Owner {
         Ok(there)
     }
 
-    /// Moves what is no message of ours out of the way, to `deferred/`, with a
-    /// report. It is never opened.
-    ///
-    /// # Errors
-    /// The report or the rename failed.
-    pub fn set_aside(&self, dir: Dir, raw: &OsStr) -> Result<(), SpoolError> {
-        let shown = Line::escaped(raw.as_encoded_bytes());
-        let status = match self.spool.storage.status(dir, raw) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
-            other => other.context(|| format!("look at {dir}/{shown}"))?,
-        };
-        let detail = format!("{dir}/{shown} is {} and no message of the spool", status.kind.words());
-        self.set_aside_because(dir, raw, self.spool.new_id(), Cause::Foreign, &detail)
-    }
-
-    /// Moves a file to `deferred/` under a new name, with a report.
-    pub(crate) fn set_aside_because(
-        &self,
-        dir: Dir,
-        raw: &OsStr,
-        id: MessageId,
-        cause: Cause,
-        detail: &str,
-    ) -> Result<(), SpoolError> {
-        let report = Report::new(id, cause, Line::escaped(detail), self.spool.now());
-        let name = self.write_report(Name::first(id), &report)?;
-        let to = Name { cause: name.cause, ..name.next() }.to_string();
-        let moved = self.spool.storage.rename_foreign((dir, raw), (Dir::Deferred, &to));
-        moved
-            .context(|| format!("rename {dir}/{} to deferred/{to}", Line::escaped(raw.as_encoded_bytes())))?;
-        self.sync_dir(Dir::Deferred)?;
-        self.sync_dir(dir)?;
-        log_deferred(&report);
-        Ok(())
-    }
-
     /// Makes the traces of finished messages durable; to be called at least
     /// every 100 ms while there are any. A power cut before it may bring a
     /// message back that was delivered already; one after it may not, whichever
@@ -344,39 +307,6 @@ impl Owner {
         Ok(moved)
     }
 
-    /// Defers a message: first its report, durably, then the move. Without room
-    /// for a report the cause goes into the name.
-    pub(crate) fn defer(&self, from: (Dir, Name), report: &Report) -> Result<(), SpoolError> {
-        let name = self.write_report(from.1, report)?;
-        let cause = name.cause;
-        self.move_durably(from, (Dir::Deferred, Name { cause, ..name.next() }))?;
-        log_deferred(report);
-        Ok(())
-    }
-
-    /// Writes a report durably; returns the name, bearing the cause if there
-    /// was no room for the report.
-    pub(crate) fn write_report(&self, name: Name, report: &Report) -> Result<Name, SpoolError> {
-        match self.write_report_file(report) {
-            Ok(()) => Ok(name),
-            Err(error) if error.severity() == Severity::NoRoom => {
-                error!(id = %name.id, %error, "no room for a report: its cause goes into the name");
-                self.remove_if_there(Dir::Deferred, &report_name(name.id))?;
-                Ok(Name { cause: Some(report.cause), ..name })
-            }
-            Err(error) => Err(error),
-        }
-    }
-
-    fn write_report_file(&self, report: &Report) -> Result<(), SpoolError> {
-        let file_name = report_name(report.id);
-        self.remove_if_there(Dir::Deferred, &file_name)?;
-        let operation = || format!("write deferred/{file_name}");
-        let mut file = self.spool.storage.create(Dir::Deferred, &file_name).context(operation)?;
-        file.append(report.to_string().as_bytes()).context(operation)?;
-        file.sync().context(operation)
-    }
-
     /// Removes a name that may be gone already.
     pub(crate) fn remove_if_there(&self, dir: Dir, name: &str) -> Result<bool, SpoolError> {
         match self.spool.storage.unlink(dir, name) {
@@ -385,9 +315,4 @@ impl Owner {
             Err(error) => Err(error).context(|| format!("remove {dir}/{name}")),
         }
     }
-}
-
-fn log_deferred(report: &Report) {
-    info!(id = %report.id, cause = %report.cause, blame = %report.cause.blame(),
-        detail = %report.detail, "deferred");
 }

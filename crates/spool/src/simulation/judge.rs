@@ -12,7 +12,7 @@ use super::disk::{Key, State};
 use super::ledger::{Ledger, Mail};
 use super::life::{Life, RECIPIENTS, delivery_key};
 use crate::layout::{DROP_WRITING, REPORT_SUFFIX, TAKEN};
-use crate::recovery::{INTERRUPTIONS_MAX, STRIKES_MAX};
+use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 use crate::{Dir, Name, check};
 
 /// Deliveries that may be cut short: each of the five may cost a second one,
