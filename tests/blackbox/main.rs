@@ -10,6 +10,7 @@
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program reports to people")]
 
 mod bench;
+mod cgroup;
 mod content;
 mod daemon;
 mod generated;

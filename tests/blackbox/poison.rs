@@ -115,6 +115,16 @@ pub fn small() -> Vec<Poison> {
     of_sizes(|small, _| small)
 }
 
+/// A message that takes some 0.7 GB.
+pub fn memory_hungry() -> Vec<u8> {
+    encoded_digest(64 << 10)
+}
+
+/// A message that takes a minute of CPU time and more.
+pub fn slow() -> Vec<u8> {
+    missing_boundaries(4 << 20)
+}
+
 fn of_sizes(choose: fn(usize, usize) -> usize) -> Vec<Poison> {
     let one = |(name, make, small, large, kind): Family| Poison {
         name: name.to_owned(),

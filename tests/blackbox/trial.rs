@@ -9,6 +9,8 @@ use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
+use crate::cgroup::Controller;
+
 /// Most cases at a time, unless the command line says otherwise: each runs a
 /// daemon with two workers.
 const CASES_AT_A_TIME: usize = 2;
@@ -20,9 +22,8 @@ pub enum Needs {
     TestData,
     /// A program.
     Tool(&'static str),
-    /// A control group that limits the number of processes: root, and cgroup v1
-    /// or v2 with the controller `pids`.
-    PidsCgroup,
+    /// A control group of this kind: root, and cgroup v1 or v2.
+    Group(Controller),
     /// The release build: its budgets were measured with an optimised parser.
     ReleaseBuild,
 }
@@ -62,12 +63,6 @@ pub fn test_data() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));
     let named = std::env::var_os("LAZARET_TESTDATA").filter(|name| !name.is_empty());
     root.join(named.map_or_else(|| PathBuf::from("../shared"), PathBuf::from))
-}
-
-/// Where control groups that limit the number of processes are.
-pub fn pids_cgroup() -> PathBuf {
-    let first = PathBuf::from("/sys/fs/cgroup/pids");
-    if first.is_dir() { first } else { PathBuf::from("/sys/fs/cgroup") }
 }
 
 /// Prints one line of figures, which the command runner repeats at its end.
@@ -114,13 +109,7 @@ fn missing(needs: Needs) -> Option<String> {
             let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
             (!found).then(|| format!("no tool: {tool}"))
         }
-        Needs::PidsCgroup => {
-            // Making a group is the only way to know whether one may.
-            let probe = pids_cgroup().join(format!("lazaret-probe-{}", std::process::id()));
-            let limits = std::fs::create_dir(&probe).is_ok() && probe.join("pids.max").exists();
-            let _ = std::fs::remove_dir(&probe);
-            (!limits).then(|| "no control group for pids, or not root".to_owned())
-        }
+        Needs::Group(controller) => controller.missing(),
         Needs::ReleaseBuild => cfg!(debug_assertions).then(|| "not a release build".to_owned()),
     }
 }

@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod bench;
+mod blame;
 mod budget;
 mod costs;
 mod crash;
@@ -25,6 +26,7 @@ pub fn all() -> Vec<Case> {
         poison::cases(),
         budget::cases(),
         storm::cases(),
+        blame::cases(),
         costs::cases(),
         bench::cases(),
         crash::cases(),

@@ -1,13 +1,11 @@
 //! When cells don't work at all: a bad release, a bad host, a limit that no mail
 //! keeps. No message must be blamed for that.
 
-use std::fs;
-use std::path::PathBuf;
 use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::daemon::Daemon;
+use crate::cgroup::{Controller, Group};
 use crate::lab::{Config, Lab, cli, submitted};
 use crate::process::kill_descendant;
 use crate::spooldir::has_strike;
@@ -27,7 +25,8 @@ const MESSAGE: &[u8] = b"From: sender@example.com\nTo: desk@example.org\nSubject
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("storm::limit_that_no_mail_keeps", limit_that_no_mail_keeps),
-        Case::new("storm::host_without_processes", host_without_processes).needs(&[Needs::PidsCgroup]),
+        Case::new("storm::host_without_processes", host_without_processes)
+            .needs(&[Needs::Group(Controller::Pids)]),
         Case::new("storm::operator_pauses_and_resumes", operator_pauses_and_resumes),
     ]
 }
@@ -72,40 +71,13 @@ fn limit_that_no_mail_keeps() {
     assert_eq!(daemon.terminate().code(), Some(0));
 }
 
-/// A control group in which a daemon can start no process while it is shut.
-struct Group(PathBuf);
-
-impl Group {
-    fn around(daemon: &Daemon) -> Self {
-        let group = Self(crate::trial::pids_cgroup().join(format!("lazaret-test-{}", daemon.pid())));
-        fs::create_dir(&group.0).expect("a control group can be made");
-        group.write("cgroup.procs", &daemon.pid().to_string());
-        group
-    }
-
-    fn write(&self, file: &str, text: &str) {
-        fs::write(self.0.join(file), text).unwrap_or_else(|e| panic!("{}/{file}: {e}", self.0.display()));
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        // Whatever is in it goes back to the group above.
-        let all = fs::read_to_string(self.0.join("cgroup.procs")).unwrap_or_default();
-        for pid in all.lines() {
-            let _ = fs::write(crate::trial::pids_cgroup().join("cgroup.procs"), pid);
-        }
-        let _ = fs::remove_dir(&self.0);
-    }
-}
-
 fn host_without_processes() {
     let lab = Lab::with(&Config::parsing_everything());
     let daemon = lab.start();
     let first = submit_all(&lab);
     assert_all_arrive(&lab, &first);
-    let group = Group::around(&daemon);
-    group.write("pids.max", "1");
+    let group = Group::around(&daemon, Controller::Pids);
+    group.limit(Some(1));
     for cell in daemon.cells() {
         kill_descendant(cell);
     }
@@ -113,7 +85,7 @@ fn host_without_processes() {
     assert!(until(TIME_MAX, || routing_paused(&lab).is_some()), "claiming goes on");
     assert_nobody_is_blamed(&lab);
     assert_eq!(ids.iter().map(|id| lab.mail().count(id)).sum::<usize>(), 0);
-    group.write("pids.max", "max");
+    group.limit(None);
     assert_all_arrive(&lab, &ids);
     assert_eq!(routing_paused(&lab), None, "it resumes by itself");
     assert_nobody_is_blamed(&lab);
