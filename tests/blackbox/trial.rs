@@ -53,11 +53,6 @@ impl Case {
     }
 }
 
-/// Whether cases may take many minutes: LAZARET_LONG is set and is not 0.
-pub fn long() -> bool {
-    std::env::var("LAZARET_LONG").is_ok_and(|value| !matches!(value.as_str(), "" | "0"))
-}
-
 /// Where the larger test data lies.
 pub fn test_data() -> PathBuf {
     let root = PathBuf::from(env!("CARGO_MANIFEST_DIR"));

@@ -83,7 +83,6 @@ fn help() -> String {
     }
     text + "\nenvironment:\n  \
         LAZARET_TESTDATA  folder of the larger suites' data (default: ../shared from the project's root)\n  \
-        LAZARET_LONG=1    suites may take many minutes\n  \
         TMPDIR            where daemons of suites and benchmarks have their spools\n  \
         CI=true           a suite that lacks its tool is a failure\n"
 }
