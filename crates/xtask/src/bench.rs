@@ -14,8 +14,8 @@ use crate::tally::Tally;
 /// Longest time for one benchmark, its build included.
 const BENCH_TIME_MAX: Duration = Duration::from_secs(4 * 60 * 60);
 
-/// The worker's benchmarks: with them what its allocator and its jail cost.
-const CELL: &str = "cargo bench --package lazaret-worker";
+/// The worker's benchmarks: what its cells, its jail and its allocator cost.
+const CELL: &str = "cargo bench --package lazaret-worker --bench *";
 
 /// Runs both; `words` are the parameters of the first.
 pub fn run(words: &[&str]) -> ExitCode {
