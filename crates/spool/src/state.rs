@@ -219,8 +219,12 @@ impl Owner {
         let operation = || format!("write journal/{name}");
         let (mut file, created) = self.spool.storage.open_append(Dir::Journal, &name).context(operation)?;
         let text = Journal::text(&*file, done).context(operation)?;
-        file.append(text.as_bytes()).context(operation)?;
-        file.sync().context(operation)?;
+        let written = file.append(text.as_bytes()).and_then(|()| file.sync());
+        if created && written.is_err() {
+            // Whoever finds it there takes its name for durable, and it may not be.
+            self.remove_if_there(Dir::Journal, &name)?;
+        }
+        written.context(operation)?;
         if created { self.sync_dir(Dir::Journal) } else { Ok(()) }
     }
 }
