@@ -19,6 +19,7 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "another worker delivers", run: another_worker },
     History { name: "a strike, then a verdict", run: strike },
     History { name: "an interruption, then delivery", run: interruption },
+    History { name: "a strike, then a recipient is done", run: strike_and_note },
     History { name: "a strike, then a clean stop", run: strike_put_back },
     History { name: "cut short in delivery until it is enough", run: interruptions },
     History { name: "moves by hand", run: by_hand },
@@ -109,6 +110,15 @@ fn strike(life: &mut Life) -> Step {
     killed(life)?;
     life.done(1, life.route(0, 1)?)?;
     life.flush()
+}
+
+fn strike_and_note(life: &mut Life) -> Step {
+    life.accept(1)?;
+    drop(life.claim_one(0, 1)?);
+    killed(life)?;
+    let outbound = life.route(0, 1)?;
+    life.note(1, &outbound, 1)?;
+    life.wait(1, outbound)
 }
 
 fn strike_put_back(life: &mut Life) -> Step {
