@@ -22,7 +22,7 @@ pub struct WorkersConfig {
     pub count: u16,
     /// Messages beyond `count` that may be in cells because they take long: each
     /// goes to the lowest priority, and another cell takes its place for other
-    /// mail. Default: twice `count`.
+    /// mail. Default: four times `count`.
     pub spares: Option<u16>,
     /// Heap that a message may take in its cell …
     pub memory: ByteSize,
@@ -91,7 +91,7 @@ impl WorkersConfig {
     /// Threads, and so cells, in all: those at full speed and those that are slow.
     #[must_use]
     pub fn threads(&self) -> u16 {
-        self.workers().saturating_add(self.spares.unwrap_or(self.workers().saturating_mul(2)))
+        self.workers().saturating_add(self.spares.unwrap_or(self.workers().saturating_mul(4)))
     }
 
     /// What a message of `size` bytes may cost.
@@ -115,9 +115,35 @@ const SPACE_PER_HEAP: u64 = 4;
 /// the arenas that the C library reserves.
 const SPACE_BASE: u64 = 512 << 20;
 
-/// RLIMIT_AS for a message: the net behind the allocator.
-pub(crate) fn address_space(budget: Budget, size: u64) -> u64 {
-    SPACE_BASE.saturating_add(budget.memory.saturating_mul(SPACE_PER_HEAP)).saturating_add(size)
+/// CPU time after which a message is slow. Benign mail takes 0.4 ms; what takes
+/// ten times that is let go on behind all other mail.
+const SLOW_CPU: Duration = Duration::from_millis(4);
+
+/// … plus this for each byte of it: large benign mail takes up to 18 ms a MiB.
+const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(20);
+
+/// What a cell may do with one message.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Allowance {
+    /// What the message may cost.
+    pub(crate) budget: Budget,
+    /// RLIMIT_AS, in bytes: the net behind the allocator.
+    pub(crate) space: u64,
+    /// CPU time after which it goes on behind all other mail.
+    pub(crate) slow: Duration,
+}
+
+impl Allowance {
+    /// For a message of `size` bytes with this budget.
+    pub(crate) fn new(budget: Budget, size: u64) -> Self {
+        let heap = budget.memory.saturating_mul(SPACE_PER_HEAP);
+        Self {
+            budget,
+            space: SPACE_BASE.saturating_add(heap).saturating_add(size),
+            slow: SLOW_CPU
+                .saturating_add(SLOW_CPU_PER_BYTE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX))),
+        }
+    }
 }
 
 #[cfg(test)]

@@ -12,16 +12,18 @@ use std::os::unix::process::CommandExt;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::{Budget, Line, MessageId, Stage, Usage};
+use lazaret_envelope::{Line, MessageId, Stage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
-use rustix::process::{Pid, Resource, Rlimit, prlimit};
+use rustix::process::{Resource, Rlimit, prlimit};
 
+use crate::budget::Allowance;
 use crate::fault::Ending;
 use crate::frame::{Answer, AnswerHead, Setup, Task};
 use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
+use crate::process::run_last;
 use crate::stop::Stop;
 
 /// The hidden subcommand as which the program runs as a cell.
@@ -137,13 +139,13 @@ impl Cell {
         mut self,
         (id, recipients): (MessageId, usize),
         message: BorrowedFd<'_>,
-        (budget, space): (Budget, u64),
+        allowance: Allowance,
         stop: &Stop,
         slow: &mut dyn FnMut(),
     ) -> Judged {
         self.tasks += 1;
-        let mut watch = Watch::new(self.child.cpu(), budget);
-        let (ended, head) = match self.hand_over(id, message, budget, space) {
+        let mut watch = Watch::new(self.child.cpu(), allowance);
+        let (ended, head) = match self.hand_over(id, message, allowance) {
             Ok(()) => self.watch(&mut watch, recipients, stop, slow),
             Err(_) => (self.death(), None),
         };
@@ -172,13 +174,8 @@ impl Cell {
     }
 
     /// Passes the open message over, behind a limit of address space.
-    fn hand_over(
-        &mut self,
-        id: MessageId,
-        message: BorrowedFd<'_>,
-        budget: Budget,
-        space: u64,
-    ) -> io::Result<()> {
+    fn hand_over(&mut self, id: MessageId, message: BorrowedFd<'_>, allowance: Allowance) -> io::Result<()> {
+        let Allowance { budget, space, .. } = allowance;
         if self.space != Some(space) {
             let limit = Rlimit { current: Some(space), maximum: None };
             prlimit(Some(self.child.pid()), Resource::As, limit)?;
@@ -232,7 +229,8 @@ impl Cell {
                 return (Ended::Stopped, None);
             }
             if !answer && watch.is_slow_now(self.child.cpu()) {
-                yield_processor(self.child.pid());
+                // Fails only where the cell has ended, which its watch sees at once.
+                let _ = run_last(self.child.pid());
                 slow();
             }
         }
@@ -297,17 +295,13 @@ impl Cell {
 struct Watch {
     started: Instant,
     cpu_before: Duration,
-    budget: Budget,
+    allowance: Allowance,
     answer: Vec<u8>,
     slow: bool,
 }
 
 /// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
 const WAIT_MIN: Duration = Duration::from_millis(1);
-
-/// A message is slow when it has used so much CPU time. Benign mail takes some
-/// milliseconds, large mail 18 ms a MiB.
-const SLOW_CPU: Duration = Duration::from_millis(150);
 
 /// A message is slow, too, when it has taken so long on the clock, whatever the
 /// machine did meanwhile.
@@ -318,22 +312,26 @@ const SLOW_WALL: Duration = Duration::from_secs(2);
 const SLOW_WALL_FACTOR: u32 = 20;
 
 impl Watch {
-    fn new(cpu_before: Duration, budget: Budget) -> Self {
-        Self { started: Instant::now(), cpu_before, budget, answer: Vec::new(), slow: false }
+    fn new(cpu_before: Duration, allowance: Allowance) -> Self {
+        Self { started: Instant::now(), cpu_before, allowance, answer: Vec::new(), slow: false }
     }
 
     /// How long nothing can go over a budget or become slow, or which budget is
     /// used up.
     fn left(&self, cpu: Duration) -> Result<Duration, Ended> {
         let (used, elapsed) = (self.used(cpu), self.started.elapsed());
-        let wall =
-            if self.slow { self.budget.wall.saturating_mul(SLOW_WALL_FACTOR) } else { self.budget.wall };
-        match (self.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
+        let wall = if self.slow {
+            self.allowance.budget.wall.saturating_mul(SLOW_WALL_FACTOR)
+        } else {
+            self.allowance.budget.wall
+        };
+        match (self.allowance.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
             (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
             (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
             (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(WAIT_MIN)),
             (Some(cpu), Some(wall)) => {
-                let until_slow = SLOW_CPU.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed));
+                let until_slow =
+                    self.allowance.slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed));
                 Ok(cpu.min(wall).min(until_slow).max(WAIT_MIN))
             }
         }
@@ -345,14 +343,7 @@ impl Watch {
 
     /// Whether it is slow since now.
     fn is_slow_now(&mut self, cpu: Duration) -> bool {
-        let slow = self.used(cpu) >= SLOW_CPU || self.started.elapsed() >= SLOW_WALL;
+        let slow = self.used(cpu) >= self.allowance.slow || self.started.elapsed() >= SLOW_WALL;
         slow && !std::mem::replace(&mut self.slow, slow)
     }
-}
-
-/// Lets a cell have what others leave of the processors. There is no way back.
-fn yield_processor(cell: Pid) {
-    const LOWEST: i32 = 19;
-    // Fails only where the cell has ended, which its watch sees at once.
-    let _ = rustix::process::setpriority_process(Some(cell), LOWEST);
 }

@@ -13,6 +13,7 @@ use lazaret_envelope::{
 use rustix::fs::MemfdFlags;
 use tracing::{error, info, warn};
 
+use crate::budget::Allowance;
 use crate::child::{Cell, CellError, Ended, Program};
 use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
@@ -108,7 +109,13 @@ impl SelfTest {
     /// Has a cell judge the message.
     pub(crate) fn judge(&self, cell: Cell, stop: &Stop) -> Result<Cell, CellError> {
         let file: BorrowedFd<'_> = self.file.as_fd();
-        let judged = cell.judge((self.id, 1), file, (BUDGET, SPACE + self.size), stop, &mut || ());
+        let judged = cell.judge(
+            (self.id, 1),
+            file,
+            Allowance { budget: BUDGET, space: SPACE + self.size, slow: BUDGET.cpu },
+            stop,
+            &mut || (),
+        );
         match (judged.ended, judged.cell) {
             (Ended::Answered(Answer::Verdict(_)), Some(cell)) => Ok(cell),
             (ended, _) => Err(CellError::SelfTest(Line::escaped(match judged.note {

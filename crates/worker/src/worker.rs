@@ -16,7 +16,7 @@ use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, Work
 use tracing::{debug, error, warn};
 
 use crate::backlog::Next;
-use crate::budget::address_space;
+use crate::budget::Allowance;
 use crate::bypass::Way;
 use crate::child::{Cell, Ended, Judged};
 use crate::fault;
@@ -253,9 +253,9 @@ impl Worker {
         };
         let envelope = &message.envelope;
         let task = (envelope.id, envelope.transaction.recipients.len());
-        let space = address_space(budget, envelope.content.size);
+        let allowance = Allowance::new(budget, envelope.content.size);
         let file = message.descriptor().expect("a message on a real disk has a descriptor");
-        let mut judged = cell.judge(task, file, (budget, space), &self.shared.stop, slow);
+        let mut judged = cell.judge(task, file, allowance, &self.shared.stop, slow);
         debug!(id = %envelope.id, worker = %self.id, usage = ?judged.usage, ended = ?judged.ended, "judged");
         if judged.taken && !matches!(judged.ended, Ended::Stopped) {
             self.shared.costs.note(judged.usage);
