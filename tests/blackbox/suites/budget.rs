@@ -180,7 +180,7 @@ fn too_small_a_machine() {
     lab.configure(&Config::default().workers("memory_total = \"300MiB\"\n"));
     let Err(refused) = lab.try_start() else { panic!("a message of 50 MiB may take 424 MiB") };
     assert!(refused.log.contains("424MiB") && refused.log.contains("would fit"), "{}", refused.log);
-    lab.configure(&Config::default().workers("memory_total = \"300MiB\"\nmax_size = \"10MiB\"\n"));
+    lab.configure(&Config::default().workers("memory_total = \"300MiB\"\nmax_size = \"5MiB\"\n"));
     assert_eq!(lab.start().terminate().code(), Some(0));
 }
 
