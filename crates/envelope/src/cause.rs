@@ -161,7 +161,7 @@ impl Cause {
         match self {
             Self::Memory | Self::CpuTime | Self::WallTime => &[
                 LOOK,
-                "if it is good mail, raise its budget in [workers] and reload, or route it before a rule that parses it",
+                "if it is good mail, raise its budget in [workers] and restart, or route it before a rule that parses it",
                 AGAIN,
                 DROP,
             ],
@@ -188,7 +188,7 @@ impl Cause {
             ],
             Self::Duplicate => &["compare the two files of this id, keep one, delete the other by hand"],
             Self::NoRoute => &[
-                "add a route for the recipient (a last [[route]] without conditions takes everything) and reload",
+                "add a route for the recipient (a last [[route]] without conditions takes everything) and restart",
                 AGAIN,
             ],
             Self::Undeliverable => {
