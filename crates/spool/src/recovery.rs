@@ -11,7 +11,7 @@ use lazaret_envelope::{Attempt, Cause, Line, Report};
 use tracing::{info, warn};
 
 use crate::dropbox::{is_submit_writing, taken_id};
-use crate::error::{Context, Severity, SpoolError};
+use crate::error::{Context, SpoolError};
 use crate::journal::Done;
 use crate::layout::{Dir, TAKEN, WorkerId};
 use crate::name::Name;
@@ -253,17 +253,6 @@ impl Owner {
             Ok(_) => Ok(true),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
             Err(error) => Err(error).context(|| format!("look at {dir}/{name}")),
-        }
-    }
-
-    /// Removes what intakes that ended badly left in `tmp/`.
-    ///
-    /// # Errors
-    /// An operation failed.
-    pub fn clean_tmp(&self) -> Result<(), SpoolError> {
-        match self.recover_dir(Dir::Tmp, &mut Recovered::default()) {
-            Err(error) if error.severity() == Severity::Gone => Ok(()),
-            other => other.map(drop),
         }
     }
 }
