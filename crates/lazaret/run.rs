@@ -121,7 +121,7 @@ impl Daemon {
         let dispatch = Dispatch::new(&table, Arc::clone(&delivery));
         let dispatched = Arc::clone(&dispatch.dispatched);
         let (routed, receiver) = bounded(ROUTED_MAX);
-        let backlog = Arc::new(Backlog::new(owner.clone(), config.workers.workers()));
+        let backlog = Arc::new(Backlog::new(owner.clone(), &config.workers));
         let threads = vec![dispatch.start(receiver)?];
         let pool = Pool::start(
             config.workers.clone(),

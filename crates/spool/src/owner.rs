@@ -261,7 +261,7 @@ impl Owner {
 
     /// Moves a message back to `incoming/` without a mark. Where one mark more
     /// would send it to quarantine, that must not depend on a power cut.
-    pub(crate) fn put_back(&self, from: (Dir, Name)) -> Result<(), SpoolError> {
+    pub(crate) fn put_back(&self, from: (Dir, Name)) -> Result<Option<Name>, SpoolError> {
         let Name { strikes, interruptions, .. } = from.1;
         let to = (Dir::Incoming, from.1.next());
         let moved = if strikes >= STRIKES_MAX || interruptions.saturating_add(1) >= INTERRUPTIONS_MAX {
@@ -269,7 +269,7 @@ impl Owner {
         } else {
             self.move_lazily(from, to)
         };
-        moved.map(drop)
+        Ok(moved?.then_some(to.1))
     }
 
     /// Renames a message; `false` if the name is gone. A directory without room

@@ -84,11 +84,12 @@ impl Claim {
         self.owner.defer(self.place(), report)
     }
 
-    /// Back to `incoming/` as if nothing had been: a clean stop costs nothing.
+    /// Back to `incoming/` as if nothing had been: a clean stop costs nothing. Its
+    /// name there; `None` if somebody else moved it.
     ///
     /// # Errors
     /// The rename failed.
-    pub fn put_back(self) -> Result<(), SpoolError> {
+    pub fn put_back(self) -> Result<Option<Name>, SpoolError> {
         self.owner.put_back(self.place())
     }
 }
@@ -189,7 +190,7 @@ impl Outbound {
     /// # Errors
     /// The rename failed.
     pub fn put_back(self) -> Result<(), SpoolError> {
-        self.owner.put_back((Dir::Outbound, self.name))
+        self.owner.put_back((Dir::Outbound, self.name)).map(drop)
     }
 }
 

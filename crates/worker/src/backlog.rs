@@ -3,23 +3,25 @@
 //! Normal messages go out in batches, struck ones alone and in turn with them:
 //! while a struck message is in its cell no other message of the spool is in
 //! one, so that a second crash convicts it alone. So many workers have something
-//! in hand as there are to be; one whose message takes long counts no more, and
-//! another takes its place. The backlog holds a window of the directory in
-//! memory and must never hold more.
+//! in hand as there are to be; one whose message is not judged at once counts no
+//! more, and another goes on with what it has claimed. There are so many places
+//! for what takes long; once they are taken, such a message gives way: it is
+//! parked, and tried again in a slow place. The backlog holds windows of the
+//! directory in memory and must never hold more.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::Timestamp;
-use lazaret_spool::{Dir, Name, Owner, SpoolError, Window};
+use lazaret_spool::{Claim, Dir, Name, Owner, SpoolError};
 use tracing::{error, info};
 
-/// Messages that a worker claims at a time. Beyond 16 a claim gets hardly
-/// cheaper, and each message in it would be marked by a crash.
-const BATCH_MAX: usize = 16;
+use crate::backlog::state::State;
+pub(crate) use crate::backlog::state::{Next, Pace};
+use crate::budget::WorkersConfig;
+use crate::slow::{Delay, GivesWay};
 
-/// Names held in memory, of each kind: some 10 MiB.
-const WINDOW_MAX: usize = 65_536;
+mod state;
 
 /// How long normal mail is held up so that a struck message can be alone. If
 /// cells don't come free in this time, it is tried later.
@@ -29,8 +31,6 @@ const ALONE_WAIT_MAX: Duration = Duration::from_millis(500);
 #[derive(Debug)]
 pub struct Backlog {
     owner: Owner,
-    /// How many workers may have something in hand that is not slow.
-    workers: usize,
     state: Mutex<State>,
     /// For workers that wait for something to do.
     work: Condvar,
@@ -38,65 +38,13 @@ pub struct Backlog {
     places: Condvar,
 }
 
-#[derive(Debug)]
-struct State {
-    fresh: Window<Name>,
-    struck: Window<Name>,
-    /// Workers that have claimed something and are not done with it.
-    busy: usize,
-    /// Those of them whose message takes long.
-    slow: usize,
-    /// Messages in cells.
-    in_cells: usize,
-    /// A struck message is in some worker's hands.
-    struck_in_hand: bool,
-    /// No other message may go into a cell: a struck one is to be alone.
-    alone: bool,
-    /// The struck are next, if there are any.
-    struck_turn: bool,
-    scan: bool,
-    paused: bool,
-    storm: bool,
-    stopped: bool,
-}
-
-/// What a worker does next.
-#[derive(Debug)]
-pub(crate) enum Next {
-    /// Claims these.
-    Batch(Vec<Name>),
-    /// Claims this one while no cell has a message.
-    Struck(Name),
-    /// Ends.
-    Stop,
-}
-
 impl Backlog {
-    /// The backlog of a spool for so many workers; it is looked at when the first
-    /// of them asks.
+    /// The backlog of a spool for these workers; it is looked at when the first of
+    /// them asks.
     #[must_use]
-    pub fn new(owner: Owner, workers: u16) -> Self {
-        let state = State {
-            fresh: Window::new(WINDOW_MAX),
-            struck: Window::new(WINDOW_MAX),
-            busy: 0,
-            slow: 0,
-            in_cells: 0,
-            struck_in_hand: false,
-            alone: false,
-            struck_turn: true,
-            scan: true,
-            paused: false,
-            storm: false,
-            stopped: false,
-        };
-        Self {
-            owner,
-            workers: usize::from(workers),
-            state: Mutex::new(state),
-            work: Condvar::new(),
-            places: Condvar::new(),
-        }
+    pub fn new(owner: Owner, config: &WorkersConfig) -> Self {
+        let state = State::new(config.workers().into(), config.spares().into());
+        Self { owner, state: Mutex::new(state), work: Condvar::new(), places: Condvar::new() }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -111,7 +59,7 @@ impl Backlog {
 
     /// Has the directory looked at again, for what no notice came of.
     pub fn look_again(&self) {
-        self.state().scan = true;
+        self.state().look_again();
         self.work.notify_one();
     }
 
@@ -171,8 +119,7 @@ impl Backlog {
     /// When the oldest message that waits here arrived.
     #[must_use]
     pub fn oldest(&self) -> Option<Timestamp> {
-        let state = self.state();
-        let first = state.fresh.first().into_iter().chain(state.struck.first()).min()?;
+        let first = self.state().first()?;
         Timestamp::from_millisecond(i64::try_from(first.id.millis()).ok()?).ok()
     }
 
@@ -187,18 +134,21 @@ impl Backlog {
         if !state.is_empty() {
             self.work.notify_all();
         }
-        Ok(state.busy == 0 && state.is_empty())
+        Ok(state.is_idle() && state.is_empty())
     }
 
     /// Waits for something to do.
     pub(crate) fn next(&self) -> Result<Next, SpoolError> {
         let mut state = self.state();
         loop {
+            if let Some(next) = state.take_claimed() {
+                return Ok(next);
+            }
             if state.stopped {
                 return Ok(Next::Stop);
             }
-            if !state.paused && !state.storm && state.busy - state.slow < self.workers {
-                if state.wants_scan() {
+            if !state.paused && !state.storm {
+                if state.has_worker() && state.wants_scan() {
                     self.scan(&mut state)?;
                 }
                 if let Some(next) = state.take() {
@@ -209,39 +159,48 @@ impl Backlog {
         }
     }
 
-    /// A worker has nothing of its batch in hand any more.
+    /// A message that gave way lies in `incoming/` again, under this name.
+    pub(crate) fn park(&self, name: Name) {
+        self.state().park(name);
+        self.work.notify_one();
+    }
+
+    /// A worker has nothing in hand any more.
     pub(crate) fn finished(&self) {
-        self.state().busy -= 1;
+        self.state().finished();
     }
 
     /// A worker is done with a struck message.
     pub(crate) fn finished_struck(&self) {
-        let mut state = self.state();
-        state.busy -= 1;
-        state.struck_in_hand = false;
+        self.state().finished_struck();
+        self.work.notify_all();
     }
 
     fn scan(&self, state: &mut State) -> Result<(), SpoolError> {
-        state.scan = false;
-        state.fresh.start_scan();
-        state.struck.start_scan();
+        state.start_scan();
         let mut foreign = Vec::new();
         self.owner.spool().scan(Dir::Incoming, |name, raw| match name {
-            Some(name) if name.strikes > 0 => state.struck.found(name),
-            Some(name) => state.fresh.found(name),
+            Some(name) => state.found(name),
             None => foreign.push(raw.to_owned()),
         })?;
         foreign.iter().try_for_each(|raw| self.owner.set_aside(Dir::Incoming, raw))
     }
 
-    /// To be held while a normal message is in a cell.
-    pub(crate) fn beside_others(&self) -> Place<'_> {
+    /// Has another worker go on with what this one has claimed.
+    pub(crate) fn hand_over(&self, claims: Vec<Claim>) {
+        self.state().hand_over(claims);
+        self.work.notify_one();
+    }
+
+    /// To be held while a normal message is in a cell; `pace` is that at which it
+    /// was handed out.
+    pub(crate) fn beside_others(&self, pace: Pace) -> Place<'_> {
         let mut state = self.state();
         while state.alone {
             state = self.places.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.in_cells += 1;
-        Place { backlog: self, slow: false.into(), alone: false }
+        Place { backlog: self, pace: pace.into(), alone: false }
     }
 
     /// To be held while a struck message is in a cell: waits until no other is;
@@ -259,7 +218,7 @@ impl Backlog {
             let waited = self.places.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Some(Place { backlog: self, slow: false.into(), alone: true })
+        Some(Place { backlog: self, pace: Pace::Quick.into(), alone: true })
     }
 }
 
@@ -267,25 +226,29 @@ impl Backlog {
 #[must_use]
 pub(crate) struct Place<'a> {
     backlog: &'a Backlog,
-    slow: std::cell::Cell<bool>,
+    pace: std::cell::Cell<Pace>,
     alone: bool,
 }
 
 impl Place<'_> {
-    /// The message takes long: another worker may go on with other mail.
-    pub(crate) fn is_slow(&self) {
-        if !self.slow.replace(true) {
-            self.backlog.state().slow += 1;
-            self.backlog.work.notify_one();
-        }
+    /// The message is not judged at once; whether it holds up its worker no more.
+    ///
+    /// # Errors
+    /// So many take long already that it has to give way.
+    pub(crate) fn delayed(&self, delay: Delay) -> Result<bool, GivesWay> {
+        let before = self.pace.get();
+        let pace = self.backlog.state().delayed(before, delay).ok_or(GivesWay)?;
+        self.pace.set(pace);
+        Ok(before == Pace::Quick && pace != Pace::Quick)
     }
 }
 
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut state = self.backlog.state();
-        if self.slow.get() {
-            state.slow -= 1;
+        state.leave(self.pace.get());
+        if self.pace.get() != Pace::Quick {
+            self.backlog.work.notify_all();
         }
         if self.alone {
             state.alone = false;
@@ -296,42 +259,5 @@ impl Drop for Place<'_> {
                 self.backlog.places.notify_all();
             }
         }
-    }
-}
-
-impl State {
-    fn insert(&mut self, name: Name) {
-        if name.strikes > 0 { self.struck.insert(name) } else { self.fresh.insert(name) }
-    }
-
-    fn is_empty(&self) -> bool {
-        self.fresh.is_empty() && self.struck.is_empty()
-    }
-
-    fn wants_scan(&self) -> bool {
-        self.scan || self.fresh.needs_scan() || self.struck.needs_scan()
-    }
-
-    fn take(&mut self) -> Option<Next> {
-        // A slow message is not waited for: the struck have their turn after it.
-        let struck = self.struck.first().copied().filter(|_| !self.struck_in_hand && self.slow == 0);
-        if let Some(name) = struck
-            && (self.struck_turn || self.fresh.is_empty())
-        {
-            self.struck.remove(&name);
-            (self.struck_in_hand, self.struck_turn) = (true, false);
-            self.busy += 1;
-            return Some(Next::Struck(name));
-        }
-        let batch: Vec<Name> = self.fresh.iter().take(BATCH_MAX).copied().collect();
-        if batch.is_empty() {
-            return None;
-        }
-        for name in &batch {
-            self.fresh.remove(name);
-        }
-        self.struck_turn = true;
-        self.busy += 1;
-        Some(Next::Batch(batch))
     }
 }

@@ -24,6 +24,7 @@ use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
 use crate::process::run_last;
+use crate::slow::{Delay, GivesWay, Slow};
 use crate::stop::Stop;
 
 /// The hidden subcommand as which the program runs as a cell.
@@ -85,6 +86,8 @@ pub(crate) enum Ended {
     Nonsense(String),
     /// With a request to stop.
     Stopped,
+    /// Because it took long, and others that do had all the places.
+    GaveWay,
 }
 
 /// What is known once a task has ended.
@@ -133,15 +136,16 @@ impl Cell {
         self.page.page().jail()
     }
 
-    /// Has a message judged, within its budget. Should it take long, the cell goes
-    /// to the lowest priority, and `slow` is called, once.
+    /// Has a message judged, within its budget. `slow` is told, once, that it is not
+    /// judged at once, and, once, that it takes long: then the cell goes on at the
+    /// lowest priority, or is ended.
     pub(crate) fn judge(
         mut self,
         (id, recipients): (MessageId, usize),
         message: BorrowedFd<'_>,
         allowance: Allowance,
         stop: &Stop,
-        slow: &mut dyn FnMut(),
+        slow: &mut Slow<'_>,
     ) -> Judged {
         self.tasks += 1;
         let mut watch = Watch::new(self.child.cpu(), allowance);
@@ -203,7 +207,7 @@ impl Cell {
         watch: &mut Watch,
         recipients: usize,
         stop: &Stop,
-        slow: &mut dyn FnMut(),
+        slow: &mut Slow<'_>,
     ) -> (Ended, Option<AnswerHead>) {
         loop {
             let left = match watch.left(self.child.cpu()) {
@@ -228,10 +232,13 @@ impl Cell {
             if stopped {
                 return (Ended::Stopped, None);
             }
-            if !answer && watch.is_slow_now(self.child.cpu()) {
+            let delay = watch.delay(self.child.cpu());
+            if let Some(Err(GivesWay)) = delay.map(&mut *slow) {
+                return (Ended::GaveWay, None);
+            }
+            if delay == Some(Delay::TakesLong) {
                 // Fails only where the cell has ended, which its watch sees at once.
                 let _ = run_last(self.child.pid());
-                slow();
             }
         }
     }
@@ -297,11 +304,18 @@ struct Watch {
     cpu_before: Duration,
     allowance: Allowance,
     answer: Vec<u8>,
+    /// It was not judged at once.
+    lingers: bool,
+    /// It takes long.
     slow: bool,
 }
 
 /// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
 const WAIT_MIN: Duration = Duration::from_millis(1);
+
+/// Shortest wait for one that is slow: at the lowest priority what is left of its
+/// budget may last for ever, and its worker has the priority of the others.
+const SLOW_WAIT_MIN: Duration = Duration::from_millis(20);
 
 /// A message is slow, too, when it has taken so long on the clock, whatever the
 /// machine did meanwhile.
@@ -313,7 +327,14 @@ const SLOW_WALL_FACTOR: u32 = 20;
 
 impl Watch {
     fn new(cpu_before: Duration, allowance: Allowance) -> Self {
-        Self { started: Instant::now(), cpu_before, allowance, answer: Vec::new(), slow: false }
+        Self {
+            started: Instant::now(),
+            cpu_before,
+            allowance,
+            answer: Vec::new(),
+            lingers: false,
+            slow: false,
+        }
     }
 
     /// How long nothing can go over a budget or become slow, or which budget is
@@ -328,7 +349,7 @@ impl Watch {
         match (self.allowance.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
             (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
             (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
-            (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(WAIT_MIN)),
+            (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(SLOW_WAIT_MIN)),
             (Some(cpu), Some(wall)) => {
                 let until_slow =
                     self.allowance.slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed));
@@ -341,9 +362,13 @@ impl Watch {
         cpu.saturating_sub(self.cpu_before)
     }
 
-    /// Whether it is slow since now.
-    fn is_slow_now(&mut self, cpu: Duration) -> bool {
+    /// What there is to be told once a wait has ended and there is no answer.
+    fn delay(&mut self, cpu: Duration) -> Option<Delay> {
+        let lingers = !std::mem::replace(&mut self.lingers, true);
         let slow = self.used(cpu) >= self.allowance.slow || self.started.elapsed() >= SLOW_WALL;
-        slow && !std::mem::replace(&mut self.slow, slow)
+        if slow && !std::mem::replace(&mut self.slow, slow) {
+            return Some(Delay::TakesLong);
+        }
+        lingers.then_some(Delay::Lingers)
     }
 }

@@ -27,6 +27,7 @@ mod frame;
 #[doc(hidden)]
 pub mod jail;
 mod machine;
+mod nursery;
 mod offspring;
 mod page;
 mod pool;
@@ -35,6 +36,7 @@ mod repeats;
 mod reports;
 mod selftest;
 mod signal;
+mod slow;
 mod specimen;
 mod stop;
 mod worker;

@@ -8,6 +8,7 @@
 //! mail, and large mail never waits for ever. A machine too small for a single
 //! one is refused at start: it must never be left to the kernel to find out.
 
+use std::collections::VecDeque;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::{Condvar, Mutex, PoisonError};
@@ -16,6 +17,7 @@ use lazaret_envelope::{Budget, ByteSize};
 
 use crate::budget::WorkersConfig;
 use crate::cgroup::Cgroup;
+use crate::slow::{Delay, GivesWay, Slow};
 
 /// Messages up to this size never wait for memory: nearly all of real mail.
 const SMALL_BYTES: u64 = 256 << 10;
@@ -195,15 +197,15 @@ pub struct Permits {
 #[derive(Debug)]
 struct State {
     free: u64,
+    /// Numbers of those who wait, in the order in which they asked.
+    queue: VecDeque<u64>,
     /// Number of the next one to ask.
     next: u64,
-    /// Number of the one whose turn it is.
-    turn: u64,
 }
 
 impl Permits {
     fn new(small: u64, total: u64) -> Self {
-        let state = State { free: total, next: 0, turn: 0 };
+        let state = State { free: total, queue: VecDeque::new(), next: 0 };
         Self { small, total, state: Mutex::new(state), changed: Condvar::new() }
     }
 
@@ -217,28 +219,37 @@ impl Permits {
     }
 
     /// Takes what a message may cost; a large one waits until it is its turn and
-    /// there is enough. Before it does, `slow` is called.
-    pub fn take(&self, budget: Budget, slow: &mut dyn FnMut()) -> Permit<'_> {
+    /// there is enough. Before it does, `slow` is asked.
+    ///
+    /// # Errors
+    /// It may not wait.
+    pub(crate) fn take(&self, budget: Budget, slow: &mut Slow<'_>) -> Result<Permit<'_>, GivesWay> {
         let bytes = self.share(budget);
         if bytes > 0 {
             let mut state = self.state();
             let number = state.next;
             state.next += 1;
-            let mut told = false;
-            while state.turn != number || state.free < bytes {
-                if !std::mem::replace(&mut told, true) {
-                    drop(state);
-                    slow();
-                    state = self.state();
+            state.queue.push_back(number);
+            let mut asked = false;
+            while state.queue.front() != Some(&number) || state.free < bytes {
+                if std::mem::replace(&mut asked, true) {
+                    state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
                     continue;
                 }
-                state = self.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+                drop(state);
+                let may_wait = slow(Delay::TakesLong);
+                state = self.state();
+                if may_wait.is_err() {
+                    state.queue.retain(|&waiting| waiting != number);
+                    self.changed.notify_all();
+                    return Err(GivesWay);
+                }
             }
-            state.turn += 1;
+            state.queue.pop_front();
             state.free -= bytes;
             self.changed.notify_all();
         }
-        Permit { permits: self, bytes }
+        Ok(Permit { permits: self, bytes })
     }
 }
 

@@ -22,6 +22,7 @@ use crate::child::{CellError, Program};
 use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
 use crate::machine::{Available, Fit, FitError, Permits};
+use crate::nursery::Nursery;
 use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
@@ -150,7 +151,8 @@ impl Pool {
             on_broken,
         };
         let shared = Arc::new(shared);
-        let mut pool = Self { threads: Vec::new(), meters: Vec::new(), shared };
+        let (nursery, thread) = Nursery::start(Arc::clone(&shared))?;
+        let mut pool = Self { threads: vec![thread], meters: Vec::new(), shared };
         for id in (0..pool.shared.config.threads()).map(WorkerId) {
             pool.shared.owner.make_worker(id)?;
             let meter = Arc::new(Meter::default());
@@ -159,6 +161,7 @@ impl Pool {
                 shared: Arc::clone(&pool.shared),
                 meter: Arc::clone(&meter),
                 self_test: SelfTest::new()?,
+                nursery: nursery.clone(),
                 cell: None,
             };
             pool.threads

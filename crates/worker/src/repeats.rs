@@ -4,7 +4,7 @@
 //! The same poison sent a thousand times costs one cell for each worker at most.
 //! A fault is remembered as long as what it depends on beside the message stays
 //! the same (the terms), for a time, and until an operator releases the message.
-//! A copy of one that takes long in its cell waits, without a cell, for what
+//! A copy of one that is late in its cell waits, without a cell, for what
 //! comes of that: else the workers that take the place of slow ones would all
 //! try copies of one slow poison.
 //!
@@ -28,6 +28,7 @@ use crate::budget::WorkersConfig;
 use crate::fingerprint::{TRACE_BYTES_MAX, digest_below, trace_length};
 use crate::frame::Setup;
 use crate::repeats::known::{Fault, Key, Known, REPEATS_MAX};
+use crate::slow::{Delay, GivesWay, Slow};
 
 mod known;
 
@@ -82,30 +83,44 @@ impl Repeats {
         }
     }
 
-    /// Knows a copy again. One of a message that takes long in a cell waits until
-    /// that is over; before it does, `slow` is called.
-    pub(crate) fn recall(&self, message: &Message, now: Timestamp, slow: &mut dyn FnMut()) -> Option<Repeat> {
+    /// Knows a copy again. One of a message that is late in its cell is as late, and
+    /// waits for what comes of that; so is one of a message that gave way.
+    pub(crate) fn recall(
+        &self,
+        message: &Message,
+        now: Timestamp,
+        slow: &mut Slow<'_>,
+    ) -> Result<Option<Repeat>, GivesWay> {
         // A message that can't be read is for others to find out.
-        let key = self.likely_copy(message, now).ok().flatten()?;
+        let Some(key) = self.likely_copy(message, now).ok().flatten() else { return Ok(None) };
         let mut known = self.lock();
-        if known.is_on_trial(key) {
+        if known.is_suspect(key) {
             drop(known);
-            slow();
+            slow(Delay::TakesLong)?;
             known = self.lock();
-            while known.is_on_trial(key) {
+        }
+        let mut told = None;
+        while let Some(delay) = known.on_trial(key) {
+            if told.replace(delay) == Some(delay) {
                 known = self.tried.wait(known).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                drop(known);
+                slow(delay)?;
+                known = self.lock();
             }
         }
-        let Fault { first, time, cause, detail } = known.faults.get(&key)?.clone();
+        let Some(Fault { first, time, cause, detail }) = known.faults.get(&key).cloned() else {
+            return Ok(None);
+        };
         if known.has_come_back(message.envelope.id) {
             // It was in quarantine and is back: whoever released it wants it tried.
             known.forget(key.1);
-            return None;
+            return Ok(None);
         }
         drop(known);
         self.on_sight.fetch_add(1, Ordering::Relaxed);
         let detail = format!("same content as {first}, deferred at {time} for {cause}: {detail}");
-        Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) })
+        Ok(Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) }))
     }
 
     /// What the message is known by, if there is anything that it may be a copy of.
@@ -122,10 +137,10 @@ impl Repeats {
         Ok(Some((bytes, digest_below(message.content(), trace)?.0)))
     }
 
-    /// The message takes long in its cell: copies wait for what comes of it, as
-    /// long as the value that is returned is held.
-    pub(crate) fn on_trial(&self, message: &Message) -> Trial<'_> {
-        let wanted = |key: &Key| !self.keep.is_zero() && self.lock().begin_trial(*key);
+    /// The message is late in its cell: copies wait for what comes of it, as long as
+    /// the value that is returned is held.
+    pub(crate) fn on_trial(&self, message: &Message, delay: Delay) -> Trial<'_> {
+        let wanted = |key: &Key| !self.keep.is_zero() && self.lock().begin_trial(*key, delay);
         let key = key(message).ok().filter(wanted);
         Trial { repeats: self, key }
     }
@@ -232,18 +247,37 @@ impl Repeats {
     }
 }
 
-/// A message that takes long in its cell.
+/// A message that is late in its cell.
 #[must_use = "the trial ends when this is dropped"]
 pub(crate) struct Trial<'a> {
     repeats: &'a Repeats,
     key: Option<Key>,
 }
 
+impl Trial<'_> {
+    /// It is later than it was.
+    pub(crate) fn delayed(&self, delay: Delay) {
+        if let Some(key) = self.key {
+            self.repeats.lock().delay_trial(key, delay);
+            self.repeats.tried.notify_all();
+        }
+    }
+
+    /// It is tried again later: its copies shall give way, too, without a cell.
+    pub(crate) fn gives_way(mut self) {
+        if let Some(key) = self.key.take() {
+            self.repeats.lock().adjourn_trial(key);
+            self.repeats.tried.notify_all();
+        }
+    }
+}
+
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        let Some(key) = self.key else { return };
-        self.repeats.lock().end_trial(key);
-        self.repeats.tried.notify_all();
+        if let Some(key) = self.key {
+            self.repeats.lock().end_trial(key);
+            self.repeats.tried.notify_all();
+        }
     }
 }
 

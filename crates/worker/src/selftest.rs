@@ -114,7 +114,7 @@ impl SelfTest {
             file,
             Allowance { budget: BUDGET, space: SPACE + self.size, slow: BUDGET.cpu },
             stop,
-            &mut || (),
+            &mut |_| Ok(()),
         );
         match (judged.ended, judged.cell) {
             (Ended::Answered(Answer::Verdict(_)), Some(cell)) => Ok(cell),

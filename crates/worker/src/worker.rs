@@ -15,15 +15,18 @@ use lazaret_route::Verdict;
 use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, WorkerId};
 use tracing::{debug, error, warn};
 
-use crate::backlog::Next;
+use crate::backlog::{Next, Pace};
 use crate::budget::Allowance;
 use crate::bypass::Way;
 use crate::child::{Cell, Ended, Judged};
 use crate::fault;
 use crate::frame::Answer;
+use crate::nursery::{Nursery, RESERVE};
 use crate::pool::{Meter, Routed, Shared};
+use crate::repeats::Trial;
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
+use crate::slow::{Delay, GivesWay, Slow};
 
 /// One worker.
 pub(crate) struct Worker {
@@ -31,6 +34,7 @@ pub(crate) struct Worker {
     pub(crate) shared: Arc<Shared>,
     pub(crate) meter: Arc<Meter>,
     pub(crate) self_test: SelfTest,
+    pub(crate) nursery: Nursery,
     pub(crate) cell: Option<Cell>,
 }
 
@@ -40,16 +44,17 @@ enum Outcome {
     Fault(Box<Report>),
     /// Nothing that counts: it goes back as it was.
     PutBack,
+    /// It takes long, and others that do have all the places.
+    GaveWay,
 }
-
 /// There is no cell that works, or the worker is asked to stop.
 struct NoCell;
 
 /// Cells that may end on the way to a message before it is held against it.
 const UNTAKEN_MAX: u32 = 3;
 
-/// Cells that fail their self-test in a row before that is a storm: one may be
-/// hit by somebody's kill.
+/// Cells that fail their self-test in a row, beside those that lay in reserve,
+/// before that is a storm: one may be hit by somebody's kill.
 const SELF_TESTS: u32 = 3;
 
 /// Pause between self-tests in a storm, and before what had no room is tried
@@ -70,7 +75,16 @@ impl Worker {
             match backlog.next()? {
                 Next::Stop => return Ok(()),
                 Next::Batch(names) => {
-                    self.batch(&names)?;
+                    let claims = self.shared.owner.claim(self.id, &names)?;
+                    self.batch(claims)?;
+                    backlog.finished();
+                }
+                Next::Rest(claims) => {
+                    self.batch(claims)?;
+                    backlog.finished();
+                }
+                Next::Slow(name) => {
+                    self.slow(name)?;
                     backlog.finished();
                 }
                 Next::Struck(name) => {
@@ -82,26 +96,38 @@ impl Worker {
         }
     }
 
-    /// Claims a batch and takes one after the other to its next state. One that
-    /// takes long holds up no other: the rest goes back. So it does, as far as it
-    /// can, should the spool break meanwhile.
-    fn batch(&mut self, names: &[Name]) -> Result<(), SpoolError> {
+    /// Takes one claim after the other to its next state. One that is not judged at
+    /// once holds up no other: another worker goes on with the rest. Should the
+    /// spool break, the rest goes back as far as it can.
+    fn batch(&mut self, claims: Vec<Claim>) -> Result<(), SpoolError> {
         let backlog = Arc::clone(&self.shared.backlog);
-        let mut rest = self.shared.owner.claim(self.id, names)?.into_iter();
+        let mut rest = claims.into_iter();
         let mut worked = Ok(());
         while let Some(claim) = rest.next() {
-            let place = backlog.beside_others();
-            let mut put_back_rest = || {
-                place.is_slow();
-                put_back(rest.by_ref());
+            let place = backlog.beside_others(Pace::Quick);
+            let mut slow = |delay| {
+                if place.delayed(delay)? {
+                    backlog.hand_over(rest.by_ref().collect());
+                }
+                Ok(())
             };
-            worked = self.one(claim, &mut put_back_rest);
+            worked = self.one(claim, Pace::Quick, &mut slow);
             if worked.is_err() {
                 break;
             }
         }
         put_back(rest);
         worked
+    }
+
+    /// Claims a message that gave way before.
+    fn slow(&mut self, name: Name) -> Result<(), SpoolError> {
+        let backlog = Arc::clone(&self.shared.backlog);
+        let _place = backlog.beside_others(Pace::Slow);
+        for claim in self.shared.owner.claim(self.id, &[name])? {
+            self.one(claim, Pace::Slow, &mut |_| Ok(()))?;
+        }
+        Ok(())
     }
 
     /// Claims a struck message while no cell has another one.
@@ -112,16 +138,16 @@ impl Worker {
             return Ok(());
         };
         for claim in self.shared.owner.claim(self.id, &[name])? {
-            self.one(claim, &mut || ())?;
+            self.one(claim, Pace::Quick, &mut |_| Ok(()))?;
         }
         drop(place);
         Ok(())
     }
 
-    /// Takes one claim to its next state; `slow` is called should it take long.
-    fn one(&mut self, claim: Claim, slow: &mut dyn FnMut()) -> Result<(), SpoolError> {
+    /// Takes one claim to its next state; `slow` is asked should it take long.
+    fn one(&mut self, claim: Claim, pace: Pace, slow: &mut Slow<'_>) -> Result<(), SpoolError> {
         if self.shared.stop.is_asked() {
-            return claim.put_back();
+            return claim.put_back().map(drop);
         }
         let message = match claim.open() {
             Ok(message) => message,
@@ -129,16 +155,20 @@ impl Worker {
             Err(Unreadable::Io(error)) if error.severity() == Severity::NoRoom => {
                 warn!(id = %claim.name().id, %error, "put back");
                 self.shared.stop.wait(PAUSE);
-                return claim.put_back();
+                return claim.put_back().map(drop);
             }
             Err(Unreadable::Io(error)) => return Err(error),
             Err(why) => return self.unreadable(claim, &why),
         };
         self.meter.set_message(Some(claim.name().id));
-        let outcome = self.judge(&claim, &message, slow)?;
+        let outcome = self.judge(&claim, &message, pace, slow)?;
         self.meter.set_message(None);
         match outcome {
-            Outcome::PutBack => claim.put_back(),
+            Outcome::PutBack => claim.put_back().map(drop),
+            Outcome::GaveWay => {
+                claim.put_back()?.into_iter().for_each(|name| self.shared.backlog.park(name));
+                Ok(())
+            }
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
             Outcome::Verdict(verdict) => self.routed(claim, Way::Routed(verdict), &self.meter.judged),
         }
@@ -181,7 +211,8 @@ impl Worker {
         &mut self,
         claim: &Claim,
         message: &Message,
-        slow: &mut dyn FnMut(),
+        pace: Pace,
+        slow: &mut Slow<'_>,
     ) -> Result<Outcome, SpoolError> {
         let shared = Arc::clone(&self.shared);
         let envelope = &message.envelope;
@@ -193,24 +224,35 @@ impl Worker {
             return Ok(Outcome::Fault(Box::new(reporter.fault(Cause::Limit, &detail, envelope, budget))));
         }
         // Before the look for copies: while it waits its like may turn out to be poison.
-        let _permit = shared.permits.take(budget, slow);
-        if let Some(repeat) = self.shared.repeats.recall(message, reporter.now, slow) {
-            return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
+        let Ok(_permit) = shared.permits.take(budget, slow) else { return Ok(Outcome::GaveWay) };
+        match self.shared.repeats.recall(message, reporter.now, slow) {
+            Ok(None) => {}
+            Ok(Some(repeat)) => {
+                return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
+            }
+            Err(GivesWay) => return Ok(Outcome::GaveWay),
         }
-        let mut trial = None;
-        let slow = &mut || {
-            trial.get_or_insert_with(|| shared.repeats.on_trial(message));
-            slow();
+        let on_trial = |delay| shared.repeats.on_trial(message, delay);
+        let mut trial = (pace == Pace::Slow).then(|| on_trial(Delay::TakesLong));
+        let slow = &mut |delay| {
+            // Before another worker goes on, perhaps with a copy.
+            trial.get_or_insert_with(|| on_trial(delay)).delayed(delay);
+            slow(delay).inspect_err(|_| trial.take().into_iter().for_each(Trial::gives_way))
         };
+        let mut allowance = Allowance::new(budget, size);
+        if pace == Pace::Slow {
+            allowance.slow = Duration::ZERO;
+        }
         let mut attempts = None;
         let (mut tries, mut untaken) = (0, 0);
         loop {
-            let Ok(judged) = self.in_cell(message, budget, slow) else { return Ok(Outcome::PutBack) };
+            let Ok(judged) = self.in_cell(message, allowance, slow) else { return Ok(Outcome::PutBack) };
             let (cause, detail) = match (fault_of(&judged), &judged.ended) {
                 (Some(fault), _) => or_damage(message, fault),
                 (None, Ended::Answered(Answer::Verdict(bytes))) => {
                     return Ok(self.verdict(reporter, envelope, budget, bytes));
                 }
+                (None, Ended::GaveWay) => return Ok(Outcome::GaveWay),
                 (None, _) => return Ok(Outcome::PutBack),
             };
             // Whose fault it was is open until cells are known to work.
@@ -244,20 +286,19 @@ impl Worker {
     fn in_cell(
         &mut self,
         message: &Message,
-        budget: Budget,
-        slow: &mut dyn FnMut(),
+        allowance: Allowance,
+        slow: &mut Slow<'_>,
     ) -> Result<Judged, NoCell> {
         let cell = match self.cell.take() {
             Some(cell) => cell,
-            None => self.start_cell()?,
+            None => self.new_cell()?,
         };
         let envelope = &message.envelope;
         let task = (envelope.id, envelope.transaction.recipients.len());
-        let allowance = Allowance::new(budget, envelope.content.size);
         let file = message.descriptor().expect("a message on a real disk has a descriptor");
         let mut judged = cell.judge(task, file, allowance, &self.shared.stop, slow);
         debug!(id = %envelope.id, worker = %self.id, usage = ?judged.usage, ended = ?judged.ended, "judged");
-        if judged.taken && !matches!(judged.ended, Ended::Stopped) {
+        if judged.taken && !matches!(judged.ended, Ended::Stopped | Ended::GaveWay) {
             self.shared.costs.note(judged.usage);
         }
         self.keep_cell(judged.cell.take());
@@ -269,16 +310,18 @@ impl Worker {
         self.cell = cell;
     }
 
-    /// Starts a cell and has it prove itself.
-    fn start_cell(&self) -> Result<Cell, NoCell> {
-        for _ in 0..SELF_TESTS {
+    /// Gets a cell and has it prove itself, though it did before: it may have lain
+    /// in reserve for long.
+    fn new_cell(&self) -> Result<Cell, NoCell> {
+        for _ in 0..RESERVE + SELF_TESTS {
             if self.shared.stop.is_asked() {
                 return Err(NoCell);
             }
+            let Some(cell) = self.nursery.next() else { return Err(NoCell) };
             self.meter.cells_started.fetch_add(1, Ordering::Relaxed);
-            match self.self_test.start(&self.shared.program, &self.shared.setup, &self.shared.stop) {
+            match cell.and_then(|cell| self.self_test.judge(cell, &self.shared.stop)) {
                 Ok(cell) => {
-                    debug!(worker = %self.id, pid = cell.pid(), "cell started");
+                    debug!(worker = %self.id, pid = cell.pid(), "a new cell");
                     return Ok(cell);
                 }
                 Err(error) => error!(worker = %self.id, %error, "no cell"),
@@ -291,12 +334,12 @@ impl Worker {
     }
 
     /// After a fault: makes sure that cells work. One that answered a fault is put
-    /// to the test as it is, one that died has a successor started.
+    /// to the test as it is, one that died gets a successor.
     fn prove_cell(&mut self) -> Result<(), NoCell> {
         let proven = self.cell.take().and_then(|cell| self.self_test.judge(cell, &self.shared.stop).ok());
         let cell = match proven {
             Some(cell) => cell,
-            None => self.start_cell()?,
+            None => self.new_cell()?,
         };
         self.keep_cell(Some(cell));
         Ok(())

@@ -28,6 +28,12 @@ const COPIES: usize = 1_000;
 /// Copies of one that takes long: each is a MiB.
 const SLOW_COPIES: usize = 200;
 
+/// Different messages that take long.
+const SLOW_MESSAGES: usize = 16;
+
+/// Good ones behind them.
+const GOOD_MESSAGES: usize = 50;
+
 /// Workers, as the lab configures them: so many copies may be in cells when the
 /// first one faults.
 const WORKERS: usize = 2;
@@ -44,6 +50,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::new("budget::copies_of_a_poison_cost_a_cell_a_worker", fast_copies).alone(),
         Case::new("budget::copies_of_a_slow_poison_too", slow_copies).alone(),
+        Case::new("budget::slow_mail_without_a_place_holds_up_nobody", slow_mail_without_a_place).alone(),
         Case::new("budget::released_copies_are_tried", released_copies_are_tried),
         Case::new("budget::too_small_a_machine_is_refused", too_small_a_machine),
         Case::new("budget::what_is_to_pass_arrives_untouched", passing),
@@ -123,6 +130,33 @@ fn copies(label: &str, poison: &[u8], count: usize) {
         assert!(names || was_tried(report), "{report:?}");
     }
     assert!(daemon.is_alive());
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// More different messages that take long than have a place, all of them older than
+/// the good mail.
+fn slow_mail_without_a_place() {
+    let lab = Lab::with(&Config::parsing_everything().workers("spares = 1\ncpu_time = \"300ms\"\n"));
+    let daemon = lab.start();
+    let paused = cli(&lab, &["pause", "routing"]);
+    assert_eq!(paused.code, Some(0), "{paused:?}");
+    let slow = poison("encoded words without end");
+    let unlike = |number: usize| [format!("X-Number: {number}\r\n").as_bytes(), &slow].concat();
+    let slow: BTreeSet<String> = (0..SLOW_MESSAGES).map(|n| submitted(&lab, RECIPIENT, &unlike(n))).collect();
+    let good: Vec<String> = (0..GOOD_MESSAGES).map(|_| submitted(&lab, RECIPIENT, GOOD)).collect();
+    let resumed = cli(&lab, &["resume", "routing"]);
+    assert_eq!(resumed.code, Some(0), "{resumed:?}");
+    assert!(until(TIME_MAX, || good.iter().all(|id| lab.mail().count(id) == 1)), "good mail waits");
+    let dealt_with = lab.spool().ids("deferred").len();
+    figures(&format!(
+        "{SLOW_MESSAGES} slow messages before {GOOD_MESSAGES} good ones, 1 place: {dealt_with} were dealt with when all \
+         good ones had arrived"
+    ));
+    assert!(dealt_with < SLOW_MESSAGES, "good mail waited for all of the slow mail");
+    assert!(until(COPIES_TIME_MAX, || lab.spool().ids("deferred") == slow));
+    for report in lab.spool().reports() {
+        assert_eq!((report.cause(), report.attempts()), ("cpu-time", 1), "{report:?}");
+    }
     assert_eq!(daemon.terminate().code(), Some(0));
 }
 

@@ -19,7 +19,7 @@ fn machine(bytes: u64) -> Available {
 fn the_default_fits_on_small_machines() {
     // A machine of 1 GiB shows less: the kernel keeps some for itself.
     for (count, bytes) in [(1, 600 * MIB), (2, 950 * MIB), (8, 2 * GIB)] {
-        let config = config(count, 2 * count);
+        let config = WorkersConfig { count, ..WorkersConfig::default() };
         let permits = Fit::check(&config, &machine(bytes)).unwrap();
         let large = config.budget(config.max_size.0);
         assert!(permits.share(large) == large.memory - permits.small, "{count}");
@@ -28,7 +28,7 @@ fn the_default_fits_on_small_machines() {
 
 #[test]
 fn a_refusal_has_the_numbers_and_what_would_fit() {
-    let error = Fit::check(&config(2, 4), &machine(400 * MIB)).unwrap_err().to_string();
+    let error = Fit::check(&config(2, 2), &machine(400 * MIB)).unwrap_err().to_string();
     for part in
         ["586MiB", "the machine has 400MiB", "424MiB", "max_size = 50MiB", "26MiB for each of 5", "32MiB"]
     {
@@ -37,13 +37,13 @@ fn a_refusal_has_the_numbers_and_what_would_fit() {
     let (_, rest) = error.split_once("workers.max_size = \"").unwrap();
     let fits = rest.split_once("\" would fit").unwrap().0.parse().unwrap();
     assert!(
-        Fit::check(&WorkersConfig { max_size: fits, ..config(2, 4) }, &machine(400 * MIB)).is_ok(),
+        Fit::check(&WorkersConfig { max_size: fits, ..config(2, 2) }, &machine(400 * MIB)).is_ok(),
         "{error}"
     );
-    let error = Fit::check(&config(2, 4), &machine(100 * MIB)).unwrap_err().to_string();
+    let error = Fit::check(&config(2, 2), &machine(100 * MIB)).unwrap_err().to_string();
     assert!(error.contains("lower workers.memory"), "{error}");
     let small = ByteSize(1 << 20);
-    let many = WorkersConfig { max_size: small, ..config(20, 40) };
+    let many = WorkersConfig { max_size: small, ..config(20, 20) };
     let error = Fit::check(&many, &machine(GIB)).unwrap_err().to_string();
     assert!(error.contains("lower workers.count"), "{error}");
     let error = Fit::check(&config(1, 0), &machine(40 * MIB)).unwrap_err().to_string();
@@ -55,14 +55,14 @@ fn a_refusal_has_the_numbers_and_what_would_fit() {
 #[test]
 fn what_all_cells_may_have_is_half_of_it_or_as_configured() {
     let permits = Fit::check(&config(2, 0), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 2 * permits.small, 4 * GIB);
+    assert_eq!(permits.total + 4 * permits.small, 4 * GIB);
     let total = |memory_total| WorkersConfig { memory_total: Some(ByteSize(memory_total)), ..config(2, 0) };
     let permits = Fit::check(&total(GIB), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 2 * permits.small, GIB);
+    assert_eq!(permits.total + 4 * permits.small, GIB);
     let error = Fit::check(&total(100 * MIB), &machine(8 * GIB)).unwrap_err().to_string();
     assert!(error.contains("workers.memory_total has 132MiB"), "{error}");
     let permits = Fit::check(&total(99 * GIB), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 2 * permits.small, 8 * GIB - RESERVE_BYTES, "not more than there is");
+    assert_eq!(permits.total + 4 * permits.small, 8 * GIB - RESERVE_BYTES, "not more than there is");
 }
 
 #[test]
@@ -96,9 +96,9 @@ fn budget(memory: u64) -> Budget {
 #[test]
 fn small_mail_never_waits() {
     let permits = Permits::new(10, 100);
-    let wait = &mut || panic!("it waits");
-    let _all = permits.take(budget(110), wait);
-    let _small: Vec<_> = (0..1000).map(|_| permits.take(budget(10), wait)).collect();
+    let wait = &mut |_| panic!("it waits");
+    let _all = permits.take(budget(110), wait).unwrap();
+    let _small: Vec<_> = (0..1000).map(|_| permits.take(budget(10), wait).unwrap()).collect();
 }
 
 #[test]
@@ -106,7 +106,7 @@ fn large_mail_waits_its_turn_and_gets_it() {
     let permits = Permits::new(10, 100);
     let (asks, asked) = mpsc::channel();
     std::thread::scope(|scope| {
-        let first = permits.take(budget(60), &mut || panic!("there is room"));
+        let first = permits.take(budget(60), &mut |_| panic!("there is room")).unwrap();
         let mut waiting = Vec::new();
         // The second needs everything; the third would fit in before it, and must not.
         for (name, bytes) in [("all", 110), ("some", 20)] {
@@ -114,8 +114,11 @@ fn large_mail_waits_its_turn_and_gets_it() {
             let permits = &permits;
             let (got, gets) = mpsc::channel();
             scope.spawn(move || {
-                let permit = permits.take(budget(bytes), &mut || asks.send(name).unwrap());
-                got.send(permit).unwrap();
+                let ask = &mut |_| {
+                    asks.send(name).unwrap();
+                    Ok(())
+                };
+                got.send(permits.take(budget(bytes), ask).unwrap()).unwrap();
             });
             assert_eq!(asked.recv().unwrap(), name);
             waiting.push(gets);
@@ -131,7 +134,17 @@ fn large_mail_waits_its_turn_and_gets_it() {
 }
 
 #[test]
+fn who_gives_way_holds_up_nobody() {
+    let permits = Permits::new(10, 100);
+    let first = permits.take(budget(60), &mut |_| panic!("there is room")).unwrap();
+    assert_eq!(permits.take(budget(110), &mut |_| Err(GivesWay)).map(drop), Err(GivesWay));
+    drop(permits.take(budget(20), &mut |_| panic!("nobody waits any more")).unwrap());
+    drop(first);
+    assert_eq!(permits.state().free, 100);
+}
+
+#[test]
 fn nobody_asks_for_more_than_there_is() {
     let permits = Permits::new(10, 100);
-    drop(permits.take(budget(u64::MAX), &mut || panic!("it waits")));
+    drop(permits.take(budget(u64::MAX), &mut |_| panic!("it waits")).unwrap());
 }

@@ -7,13 +7,19 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lazaret_envelope::{Cause, Line, MessageId, Timestamp};
 
+use crate::slow::Delay;
+
 /// Most faults that are remembered, the latest: some 3 MiB. Also the most
 /// reports that are read at a start.
 pub(crate) const REPEATS_MAX: usize = 10_000;
 
-/// Most contents that are remembered because they took long and were no fault of
+/// Most contents that are remembered because they were late and were no fault of
 /// the message: their copies need not wait for each other again.
 const CLEARED_MAX: usize = 64;
+
+/// Most contents that are remembered because they gave way; beyond, their copies
+/// are tried like others.
+const SUSPECTS_MAX: usize = 65_536;
 
 /// Content, by what tells most apart at no cost: number of bytes, then digest.
 pub(super) type Key = (u64, [u8; 32]);
@@ -29,9 +35,11 @@ pub(super) struct Known {
     pub(super) ages: BTreeMap<(Timestamp, MessageId), Key>,
     /// The messages that went to quarantine for what is remembered, the latest.
     deferred: BTreeSet<MessageId>,
-    /// Contents that take long in a cell, as often as they do.
-    on_trial: Vec<Key>,
-    /// Contents that took long and are not to blame, oldest first.
+    /// Contents that are late in a cell, as often as they are.
+    on_trial: Vec<(Key, Delay)>,
+    /// Contents that took long and gave way before it was known what comes of it.
+    suspects: BTreeSet<Key>,
+    /// Contents that were late and are not to blame, oldest first.
     cleared: VecDeque<Key>,
 }
 
@@ -45,10 +53,12 @@ pub(super) struct Fault {
 }
 
 impl Known {
-    /// Whether any content of `least` to `most` bytes is known or on trial.
+    /// Whether any content of `least` to `most` bytes is known or takes long.
     pub(super) fn has_within(&self, least: u64, most: u64) -> bool {
-        self.faults.range((least, LOWEST)..=(most, HIGHEST)).next().is_some()
-            || self.on_trial.iter().any(|(bytes, _)| (least..=most).contains(bytes))
+        let within = (least, LOWEST)..=(most, HIGHEST);
+        self.faults.range(within.clone()).next().is_some()
+            || self.suspects.range(within).next().is_some()
+            || self.on_trial.iter().any(|((bytes, _), _)| (least..=most).contains(bytes))
     }
 
     pub(super) fn insert(&mut self, key: Key, fault: Fault) {
@@ -96,29 +106,59 @@ impl Known {
         self.deferred.remove(&id)
     }
 
-    /// Content takes long in a cell; `false` if it was found not to blame before.
-    pub(super) fn begin_trial(&mut self, key: Key) -> bool {
+    /// Content is late in a cell; `false` if it was found not to blame before.
+    pub(super) fn begin_trial(&mut self, key: Key, delay: Delay) -> bool {
         let wanted = !self.cleared.contains(&key);
         if wanted {
-            self.on_trial.push(key);
+            self.on_trial.push((key, delay));
         }
         wanted
     }
 
-    pub(super) fn is_on_trial(&self, key: Key) -> bool {
-        self.on_trial.contains(&key)
+    /// It is later than it was.
+    pub(super) fn delay_trial(&mut self, key: Key, delay: Delay) {
+        if let Some(at) = self.position(key) {
+            self.on_trial[at].1 = delay;
+        }
     }
 
-    /// It takes no longer. If nothing is remembered of it by now it is cleared.
-    pub(super) fn end_trial(&mut self, key: Key) {
-        if let Some(at) = self.on_trial.iter().position(|found| *found == key) {
-            self.on_trial.swap_remove(at);
+    /// How late such content is that is in a cell.
+    pub(super) fn on_trial(&self, key: Key) -> Option<Delay> {
+        self.position(key).map(|at| self.on_trial[at].1)
+    }
+
+    /// Whether such content gave way and was not tried since.
+    pub(super) fn is_suspect(&self, key: Key) -> bool {
+        self.suspects.contains(&key)
+    }
+
+    fn position(&self, key: Key) -> Option<usize> {
+        self.on_trial.iter().position(|(found, _)| *found == key)
+    }
+
+    /// It gave way and is tried again later.
+    pub(super) fn adjourn_trial(&mut self, key: Key) {
+        self.drop_trial(key);
+        if self.suspects.len() < SUSPECTS_MAX {
+            self.suspects.insert(key);
         }
+    }
+
+    /// It has ended. If nothing is remembered of it by now it is cleared.
+    pub(super) fn end_trial(&mut self, key: Key) {
+        self.drop_trial(key);
+        self.suspects.remove(&key);
         if !self.faults.contains_key(&key) {
             self.cleared.push_back(key);
             if self.cleared.len() > CLEARED_MAX {
                 self.cleared.pop_front();
             }
+        }
+    }
+
+    fn drop_trial(&mut self, key: Key) {
+        if let Some(at) = self.position(key) {
+            self.on_trial.swap_remove(at);
         }
     }
 }

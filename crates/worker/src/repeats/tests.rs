@@ -55,7 +55,7 @@ impl Place {
 
     fn recall(&self, repeats: &Repeats, content: &str) -> Option<Repeat> {
         let claim = self.accept(1, content);
-        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut || ());
+        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut |_| Ok(())).unwrap();
         claim.put_back().unwrap();
         recalled
     }
@@ -133,8 +133,8 @@ fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
     place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
     let later = |days: u64| place.now() + Duration::from_secs(days * 86_400);
-    assert!(known.recall(&claim.open().unwrap(), later(0), &mut || ()).is_some());
-    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut || ()), None);
+    assert!(known.recall(&claim.open().unwrap(), later(0), &mut |_| Ok(())).unwrap().is_some());
+    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut |_| Ok(())), Ok(None));
     assert_eq!(known.status().known, 0);
     let off = with(&place, &WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
     place.fault(&off, Cause::Memory, POISON);
@@ -166,7 +166,7 @@ fn a_report_about_a_copy_keeps_nothing_alive() {
     let (place, known) = place();
     let first = place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
-    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut || ()).unwrap();
+    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(())).unwrap().unwrap();
     let mut report = Report::new(claim.name().id, copy.cause, Line::escaped(copy.detail), place.now());
     report.fingerprint = Some(copy.fingerprint);
     claim.defer(&report).unwrap();
@@ -195,12 +195,16 @@ fn the_latest_are_kept() {
 fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat> {
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let message = first.open().unwrap();
-    let trial = known.on_trial(&message);
+    let trial = known.on_trial(&message, Delay::TakesLong);
     let now = place.now();
     std::thread::scope(|scope| {
         let (waits, waiting) = std::sync::mpsc::channel();
         let copy = copy.open().unwrap();
-        let told = scope.spawn(move || known.recall(&copy, now, &mut || waits.send(()).unwrap()));
+        let wait = move |_| {
+            waits.send(()).unwrap();
+            Ok(())
+        };
+        let told = scope.spawn(move || known.recall(&copy, now, &mut { wait }).unwrap());
         waiting.recv().unwrap();
         let mut report = Report::new(message.envelope.id, cause, Line::escaped("boom"), now);
         known.remember(&message, &mut report);
@@ -220,10 +224,44 @@ fn what_took_long_and_was_not_to_blame_is_waited_for_once() {
     let (place, known) = place();
     assert_eq!(beside_a_trial(&place, &known, Cause::WallTime), None);
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
-    let trial = known.on_trial(&first.open().unwrap());
-    let no_wait = &mut || panic!("waits again");
-    assert_eq!(known.recall(&copy.open().unwrap(), place.now(), no_wait), None);
+    let trial = known.on_trial(&first.open().unwrap(), Delay::TakesLong);
+    let no_wait = &mut |_| panic!("waits again");
+    assert_eq!(known.recall(&copy.open().unwrap(), place.now(), no_wait), Ok(None));
     drop(trial);
+}
+
+#[test]
+fn a_copy_is_as_late_as_the_message_in_the_cell() {
+    let (place, known) = place();
+    let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
+    let (first, copy) = (first.open().unwrap(), copy.open().unwrap());
+    let mut trial = Some(known.on_trial(&first, Delay::Lingers));
+    let mut told = Vec::new();
+    let recalled = known.recall(&copy, place.now(), &mut |delay| {
+        told.push(delay);
+        match delay {
+            Delay::Lingers => trial.as_ref().expect("it is still on trial").delayed(Delay::TakesLong),
+            Delay::TakesLong => drop(trial.take()),
+        }
+        Ok(())
+    });
+    assert_eq!(recalled, Ok(None));
+    assert_eq!(told, [Delay::Lingers, Delay::TakesLong]);
+}
+
+#[test]
+fn copies_of_what_gave_way_give_way_until_one_is_tried() {
+    let (place, known) = place();
+    let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
+    let (first, copy) = (first.open().unwrap(), copy.open().unwrap());
+    known.on_trial(&first, Delay::TakesLong).gives_way();
+    let told = known.recall(&copy, place.now(), &mut |_| Err(GivesWay));
+    assert_eq!(told, Err(GivesWay), "it costs no cell");
+    let told = known.recall(&copy, place.now(), &mut |_| Ok(()));
+    assert_eq!(told, Ok(None), "in a slow place it is tried instead of the first");
+    drop(known.on_trial(&copy, Delay::TakesLong));
+    let no_wait = &mut |_| panic!("it waits");
+    assert_eq!(known.recall(&first, place.now(), no_wait), Ok(None), "and was not to blame");
 }
 
 #[test]
@@ -240,6 +278,6 @@ fn a_message_that_was_moved_back_by_hand_is_tried_again() {
     std::fs::rename(path(Dir::Deferred), path(Dir::Incoming)).unwrap();
     let claim = place.owner.claim(WORKER, &names(Dir::Incoming)).unwrap().pop().unwrap();
     assert_eq!(claim.name().id, first);
-    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut || ()), None);
+    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(())), Ok(None));
     assert_eq!(known.status(), RepeatsStatus { known: 0, on_sight: 0 });
 }

@@ -1,0 +1,407 @@
+//! Whose turn it is, decided on plain values.
+//!
+//! Four queues and what is in hand. Nothing here waits, reads or locks.
+
+use lazaret_spool::{Claim, Name, Window};
+
+use crate::slow::Delay;
+
+/// Messages that a worker claims at a time. Beyond 16 a claim gets hardly
+/// cheaper, and each message in it would be marked by a crash.
+const BATCH_MAX: usize = 16;
+
+/// Names held in memory, of each kind: some 10 MiB.
+const WINDOW_MAX: usize = 65_536;
+
+/// Messages that wait for a slow place, in memory: some 4 MiB. Should there be
+/// more, those that take long hold up others, as if there were no slow places.
+const PARKED_MAX: usize = 65_536;
+
+/// What a worker does next.
+#[derive(Debug)]
+pub(crate) enum Next {
+    /// Claims these.
+    Batch(Vec<Name>),
+    /// Goes on with these, which another worker has claimed.
+    Rest(Vec<Claim>),
+    /// Claims this one, which is known to take long, behind all others.
+    Slow(Name),
+    /// Claims this one while no cell has a message.
+    Struck(Name),
+    /// Ends.
+    Stop,
+}
+
+/// How a message that is in a worker's hands is getting on.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Pace {
+    /// It holds up its worker, and is expected to be judged at once.
+    Quick,
+    /// It is not judged yet: another worker goes on with other mail.
+    Lingering,
+    /// It takes long and goes on behind all others.
+    Slow,
+}
+
+#[derive(Debug)]
+pub(super) struct State {
+    /// How many workers may have something in hand that is judged at once, and how
+    /// many something that lingers.
+    workers: usize,
+    /// How many messages that take long may be in cells beside them.
+    slow_places: usize,
+    /// Claimed by a worker whose message lingers.
+    handed: Vec<Vec<Claim>>,
+    fresh: Window<Name>,
+    struck: Window<Name>,
+    /// Took long when there was no slow place: tried again once there is one.
+    parked: std::collections::BTreeSet<Name>,
+    /// Workers that have claimed something and are not done with it.
+    busy: usize,
+    /// Those of them whose message lingers.
+    lingering: usize,
+    /// Those of them whose message takes long.
+    slow: usize,
+    /// Messages in cells.
+    pub(super) in_cells: usize,
+    /// A struck message is in some worker's hands.
+    struck_in_hand: bool,
+    /// No other message may go into a cell: a struck one is to be alone.
+    pub(super) alone: bool,
+    /// The struck are next, if there are any.
+    struck_turn: bool,
+    scan: bool,
+    pub(super) paused: bool,
+    pub(super) storm: bool,
+    pub(super) stopped: bool,
+}
+
+impl State {
+    pub(super) fn new(workers: usize, slow_places: usize) -> Self {
+        Self {
+            workers,
+            slow_places,
+            handed: Vec::new(),
+            fresh: Window::new(WINDOW_MAX),
+            struck: Window::new(WINDOW_MAX),
+            parked: std::collections::BTreeSet::new(),
+            busy: 0,
+            lingering: 0,
+            slow: 0,
+            in_cells: 0,
+            struck_in_hand: false,
+            alone: false,
+            struck_turn: true,
+            scan: true,
+            paused: false,
+            storm: false,
+            stopped: false,
+        }
+    }
+
+    /// Takes note of a message that came into `incoming/`.
+    pub(super) fn insert(&mut self, name: Name) {
+        if name.strikes > 0 {
+            self.struck.insert(name);
+        } else if !self.parked.contains(&name) {
+            self.fresh.insert(name);
+        }
+    }
+
+    pub(super) fn look_again(&mut self) {
+        self.scan = true;
+    }
+
+    pub(super) fn wants_scan(&self) -> bool {
+        self.scan || self.fresh.needs_scan() || self.struck.needs_scan()
+    }
+
+    /// Starts a scan of `incoming/`: every message is then [`found`](Self::found).
+    pub(super) fn start_scan(&mut self) {
+        self.scan = false;
+        self.fresh.start_scan();
+        self.struck.start_scan();
+    }
+
+    pub(super) fn found(&mut self, name: Name) {
+        if name.strikes > 0 {
+            self.struck.found(name);
+        } else if !self.parked.contains(&name) {
+            self.fresh.found(name);
+        }
+    }
+
+    /// A message that gave way lies in `incoming/` again, under this name.
+    pub(super) fn park(&mut self, name: Name) {
+        self.fresh.remove(&name);
+        self.parked.insert(name);
+    }
+
+    /// What a worker has claimed and another one shall go on with.
+    pub(super) fn hand_over(&mut self, claims: Vec<Claim>) {
+        if !claims.is_empty() {
+            self.handed.push(claims);
+        }
+    }
+
+    /// A message is not judged at once: which place it has from now on, `None` if it
+    /// has to give way.
+    pub(super) fn delayed(&mut self, pace: Pace, delay: Delay) -> Option<Pace> {
+        let to = match (pace, delay) {
+            (Pace::Quick, Delay::Lingers) if self.lingering < self.workers => Pace::Lingering,
+            (Pace::Slow, _) | (_, Delay::Lingers) => pace,
+            (_, Delay::TakesLong) => {
+                let crowded = self.slow >= self.slow_places && self.slow_places > 0;
+                if crowded && self.parked.len() < PARKED_MAX {
+                    return None;
+                }
+                Pace::Slow
+            }
+        };
+        self.leave(pace);
+        self.enter(to);
+        Some(to)
+    }
+
+    fn enter(&mut self, pace: Pace) {
+        match pace {
+            Pace::Quick => {}
+            Pace::Lingering => self.lingering += 1,
+            Pace::Slow => self.slow += 1,
+        }
+    }
+
+    /// A message is in its place no more.
+    pub(super) fn leave(&mut self, pace: Pace) {
+        match pace {
+            Pace::Quick => {}
+            Pace::Lingering => self.lingering -= 1,
+            Pace::Slow => self.slow -= 1,
+        }
+    }
+
+    /// A worker has nothing in hand any more.
+    pub(super) fn finished(&mut self) {
+        self.busy -= 1;
+    }
+
+    /// A worker is done with a struck message.
+    pub(super) fn finished_struck(&mut self) {
+        self.finished();
+        self.struck_in_hand = false;
+    }
+
+    pub(super) fn is_idle(&self) -> bool {
+        self.busy == 0 && self.handed.is_empty()
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.fresh.is_empty() && self.struck.is_empty() && self.parked.is_empty()
+    }
+
+    pub(super) fn first(&self) -> Option<Name> {
+        [self.fresh.first(), self.struck.first(), self.parked.first()].into_iter().flatten().min().copied()
+    }
+
+    /// Whether a worker at full speed has nothing in hand.
+    pub(super) fn has_worker(&self) -> bool {
+        self.busy - self.lingering - self.slow < self.workers
+    }
+
+    /// What a worker does next that is claimed already.
+    pub(super) fn take_claimed(&mut self) -> Option<Next> {
+        let claims = self.has_worker().then(|| self.handed.pop())??;
+        self.busy += 1;
+        Some(Next::Rest(claims))
+    }
+
+    /// What a worker claims next; it has that in hand from now on.
+    pub(super) fn take(&mut self) -> Option<Next> {
+        let next = self.slow_next().or_else(|| self.has_worker().then(|| self.next())?)?;
+        self.busy += 1;
+        Some(next)
+    }
+
+    /// None may go into a cell while the struck wait until all cells are free.
+    fn slow_next(&mut self) -> Option<Next> {
+        let place = self.slow < self.slow_places && self.struck.is_empty() && !self.struck_in_hand;
+        let name = place.then(|| self.parked.pop_first())??;
+        self.enter(Pace::Slow);
+        Some(Next::Slow(name))
+    }
+
+    fn next(&mut self) -> Option<Next> {
+        // A slow message is not waited for: the struck have their turn after it.
+        let struck = self.struck.first().copied().filter(|_| !self.struck_in_hand && self.slow == 0);
+        if let Some(name) = struck
+            && (self.struck_turn || self.fresh.is_empty())
+        {
+            self.struck.remove(&name);
+            (self.struck_in_hand, self.struck_turn) = (true, false);
+            return Some(Next::Struck(name));
+        }
+        let batch: Vec<Name> = self.fresh.iter().take(BATCH_MAX).copied().collect();
+        if batch.is_empty() {
+            return None;
+        }
+        for name in &batch {
+            self.fresh.remove(name);
+        }
+        self.struck_turn = true;
+        Some(Next::Batch(batch))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lazaret_envelope::MessageId;
+
+    fn name(millis: u64) -> Name {
+        Name::first(MessageId::from_parts(millis, 0))
+    }
+
+    fn struck(millis: u64) -> Name {
+        Name { strikes: 1, ..name(millis) }
+    }
+
+    /// As after a look into an empty directory.
+    fn state(workers: usize, slow_places: usize) -> State {
+        let mut state = State::new(workers, slow_places);
+        state.start_scan();
+        state
+    }
+
+    /// What is handed out, in a word.
+    fn taken(state: &mut State) -> Option<(&'static str, Vec<Name>)> {
+        Some(match state.take()? {
+            Next::Batch(names) => ("batch", names),
+            Next::Slow(name) => ("slow", vec![name]),
+            Next::Struck(name) => ("struck", vec![name]),
+            other => panic!("{other:?} is not claimed"),
+        })
+    }
+
+    fn takes_long(state: &mut State) -> Option<Pace> {
+        state.delayed(Pace::Quick, Delay::TakesLong)
+    }
+
+    #[test]
+    fn mail_goes_out_in_batches_oldest_first() {
+        let mut state = state(1, 1);
+        let names: Vec<Name> = (0..20).map(name).collect();
+        names.iter().rev().for_each(|&name| state.insert(name));
+        assert_eq!(state.first(), Some(names[0]));
+        assert_eq!(taken(&mut state), Some(("batch", names[..16].to_vec())));
+        assert_eq!(taken(&mut state), None, "the one worker is busy");
+        state.finished();
+        assert_eq!(taken(&mut state), Some(("batch", names[16..].to_vec())));
+        state.finished();
+        assert!(state.is_empty() && state.is_idle());
+    }
+
+    #[test]
+    fn what_lingers_holds_up_no_other_mail_once_for_each_worker() {
+        let mut state = state(1, 1);
+        state.insert(name(1));
+        assert!(taken(&mut state).is_some());
+        assert_eq!(state.delayed(Pace::Quick, Delay::Lingers), Some(Pace::Lingering));
+        state.insert(name(2));
+        assert!(taken(&mut state).is_some(), "another worker goes on");
+        assert_eq!(
+            state.delayed(Pace::Quick, Delay::Lingers),
+            Some(Pace::Quick),
+            "no more than there are workers"
+        );
+        state.insert(name(3));
+        assert_eq!(taken(&mut state), None);
+        assert_eq!(state.delayed(Pace::Lingering, Delay::TakesLong), Some(Pace::Slow));
+        assert_eq!(
+            state.delayed(Pace::Quick, Delay::Lingers),
+            Some(Pace::Lingering),
+            "the place is free again"
+        );
+        assert_eq!(
+            state.delayed(Pace::Slow, Delay::TakesLong),
+            Some(Pace::Slow),
+            "and told twice is told once"
+        );
+        state.leave(Pace::Slow);
+        state.leave(Pace::Lingering);
+        state.finished();
+        state.finished();
+        assert!(state.is_idle());
+    }
+
+    #[test]
+    fn a_slow_message_goes_on_beside_others_while_there_is_a_place() {
+        let mut state = state(1, 1);
+        state.insert(name(1));
+        assert!(taken(&mut state).is_some());
+        state.insert(name(2));
+        assert_eq!(taken(&mut state), None);
+        assert_eq!(takes_long(&mut state), Some(Pace::Slow), "there is a place");
+        assert_eq!(taken(&mut state), Some(("batch", vec![name(2)])), "another worker goes on");
+        assert_eq!(takes_long(&mut state), None, "there is none any more");
+        state.park(name(2).next());
+        state.finished();
+        assert_eq!(taken(&mut state), None, "what gave way waits for a slow place");
+        assert!(!state.is_empty());
+        state.insert(name(3));
+        assert_eq!(taken(&mut state), Some(("batch", vec![name(3)])), "and holds up no other");
+        state.leave(Pace::Slow);
+        state.finished();
+        assert_eq!(taken(&mut state), Some(("slow", vec![name(2).next()])));
+    }
+
+    #[test]
+    fn what_is_parked_is_in_no_other_queue() {
+        let mut state = state(1, 1);
+        state.insert(name(0));
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
+        state.insert(name(1));
+        state.park(name(1));
+        state.insert(name(1));
+        state.start_scan();
+        state.found(name(1));
+        assert_eq!(taken(&mut state), None);
+        assert_eq!(state.first(), Some(name(1)));
+        // An operator took it out and put it back: it is another name.
+        state.found(name(1).next());
+        assert_eq!(taken(&mut state), Some(("batch", vec![name(1).next()])));
+    }
+
+    #[test]
+    fn without_slow_places_a_message_keeps_its_worker() {
+        let mut state = state(2, 0);
+        assert_eq!([takes_long(&mut state), takes_long(&mut state)], [Some(Pace::Slow); 2]);
+    }
+
+    #[test]
+    fn the_struck_are_alone_and_not_starved_by_slow_mail() {
+        let mut state = state(2, 2);
+        state.insert(name(1));
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
+        state.park(name(2));
+        state.insert(struck(3));
+        assert_eq!(taken(&mut state), None, "no slow one starts, and the struck one waits for the other");
+        state.leave(Pace::Slow);
+        state.finished();
+        assert_eq!(taken(&mut state), Some(("struck", vec![struck(3)])));
+        assert_eq!(taken(&mut state), None, "it is alone");
+        state.finished_struck();
+        assert_eq!(taken(&mut state), Some(("slow", vec![name(2)])));
+    }
+
+    #[test]
+    fn the_struck_and_other_mail_take_turns() {
+        let mut state = state(1, 1);
+        (0..20).map(name).chain([struck(100), struck(101)]).for_each(|name| state.insert(name));
+        let mut turns = Vec::new();
+        while let Some((turn, _)) = taken(&mut state) {
+            turns.push(turn);
+            if turn == "struck" { state.finished_struck() } else { state.finished() }
+        }
+        assert_eq!(turns, ["struck", "batch", "struck", "batch"]);
+    }
+}
