@@ -6,7 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 use lazaret_envelope::MessageId;
 
 use crate::control::Part;
@@ -93,17 +93,33 @@ pub enum Command {
     },
     /// Look at every file of the spool and name what is wrong
     ///
-    /// Reads only; the router may run meanwhile. Exit status: 0 if all is well,
-    /// 1 if something was found.
+    /// Reads only, unless asked to repair; the router may run meanwhile. Each
+    /// finding has a path, a word for its kind, and what a repair does about it;
+    /// queue-layout.md lists the kinds. Exit status: 0 if all is well or all was
+    /// repaired, 1 if something is wrong and left.
     #[command(verbatim_doc_comment)]
-    Check {
-        /// As JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Check(CheckOptions),
     /// Look after the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+}
+
+/// `lazaret check`
+#[derive(Debug, Args)]
+pub struct CheckOptions {
+    /// Repair what is found, by moving and never by deleting
+    ///
+    /// With the router running it is the one that repairs: messages and foreign
+    /// files in incoming/, waiting/ and deferred/, and modes and owners. The rest
+    /// is repaired only while no router runs.
+    #[arg(long)]
+    pub repair: bool,
+    /// Leave out the digests: names, modes, envelopes and sizes only
+    #[arg(long)]
+    pub quick: bool,
+    /// As JSON
+    #[arg(long)]
+    pub json: bool,
 }
 
 const SUBMIT_HELP: &str = "\

@@ -5,6 +5,7 @@
 //! the daemon if one runs, and takes the spool's lock itself if none does; it
 //! must never do both.
 
+use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use lazaret_envelope::MessageId;
-use lazaret_spool::{Owner, Spool};
+use lazaret_spool::{Outcome, Owner, Place, Spool, Trouble};
 use lazaret_worker::Pool;
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
@@ -42,6 +43,8 @@ pub enum Request {
     Release(String),
     /// Delete a message in quarantine.
     Delete(String),
+    /// Repair what `lazaret check` has found: the word for it, and where.
+    Repair(String, OsString),
     /// Stop a part of the work for now.
     Pause(Part),
     /// Go on with it.
@@ -66,6 +69,8 @@ pub enum Answer {
     Status(Box<Status>),
     /// It is done.
     Done,
+    /// To [`Request::Repair`]: what was done, or why it is left.
+    Repaired(Result<String, String>),
     /// It could not be done: exit status and sentence.
     Failed(u8, String),
 }
@@ -197,7 +202,9 @@ fn done(answer: Option<Answer>) -> Result<(), Failure> {
     match answer {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Failed(status, text)) => Err(Failure::new(status, text)),
-        Some(Answer::Status(_)) => Err(Failure::new(exit::OS, "the daemon answered something else")),
+        Some(Answer::Status(_) | Answer::Repaired(_)) => {
+            Err(Failure::new(exit::OS, "the daemon answered something else"))
+        }
         None => Err(Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again")),
     }
 }
@@ -221,6 +228,24 @@ pub fn tell(config: &Config, request: &Request) -> Result<ExitCode, Failure> {
     match ask(&spool, request)? {
         None => Err(Failure::new(exit::NO_INPUT, format!("no daemon runs on {}", spool.root().display()))),
         answer => done(answer).map(|()| ExitCode::SUCCESS),
+    }
+}
+
+/// Repairs one thing while workers and deliveries go on. Looks again first: the
+/// command's word is not enough.
+pub fn repair(owner: &Owner, word: &str, path: &OsStr) -> Answer {
+    let trouble = Trouble::ALL.into_iter().find(|trouble| trouble.word() == word);
+    let (Some(trouble), Some(place)) = (trouble, Place::at(path.as_ref())) else {
+        return Answer::Failed(exit::USAGE, "the daemon knows no such finding".into());
+    };
+    if !trouble.remedy().is_safe_beside(place.dir) {
+        return Answer::Failed(exit::USAGE, "that is repaired only while no daemon runs".into());
+    }
+    match owner.repair(trouble, &place) {
+        Ok(Outcome::Done(remedy)) => Answer::Repaired(Ok(remedy.to_string())),
+        Ok(Outcome::Gone) => Answer::Repaired(Ok("it has passed".into())),
+        Ok(Outcome::Left(why)) => Answer::Repaired(Err(why.to_string())),
+        Err(error) => Failure::from(error).into(),
     }
 }
 

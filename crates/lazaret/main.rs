@@ -73,7 +73,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Deferred(command) => deferred::command(&config()?, command),
         Command::Pause { part } => control::tell(&config()?, &Request::Pause(part)),
         Command::Resume { part } => control::tell(&config()?, &Request::Resume(part)),
-        Command::Check { json } => check::print(&config()?, json),
+        Command::Check(options) => check::command(&config()?, &options),
         Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
     }
 }

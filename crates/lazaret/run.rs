@@ -285,6 +285,7 @@ impl Daemon {
                     Request::Release(_) | Request::Delete(_) => {
                         control::change(&self.owner, &self.pool, &request)
                     }
+                    Request::Repair(word, path) => control::repair(&self.owner, word, path),
                     Request::Pause(part) => self.pause(*part),
                     Request::Resume(part) => self.resume(*part),
                 };

@@ -75,6 +75,9 @@ pub enum Cause {
     Foreign,
     /// Two different files bear the same id.
     Duplicate,
+    /// No mail, or none that was ever acknowledged: what somebody was writing when
+    /// he ended, a report or journal that belongs to nothing.
+    LeftOver,
     /// No route matches one of the recipients.
     NoRoute,
     /// The next hop refused it for good.
@@ -85,7 +88,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order in which documents list them.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::Memory,
         Self::CpuTime,
         Self::WallTime,
@@ -102,6 +105,7 @@ impl Cause {
         Self::Envelope,
         Self::Foreign,
         Self::Duplicate,
+        Self::LeftOver,
         Self::NoRoute,
         Self::Undeliverable,
         Self::ByHand,
@@ -127,6 +131,7 @@ impl Cause {
             Self::Envelope => "envelope",
             Self::Foreign => "foreign",
             Self::Duplicate => "duplicate",
+            Self::LeftOver => "left-over",
             Self::NoRoute => "no-route",
             Self::Undeliverable => "undeliverable",
             Self::ByHand => "by-hand",
@@ -146,7 +151,7 @@ impl Cause {
             | Self::InvalidVerdict
             | Self::Interrupted
             | Self::InterruptedDelivery => Blame::Unknown,
-            Self::Damaged | Self::Envelope | Self::Foreign | Self::Duplicate => Blame::Disk,
+            Self::Damaged | Self::Envelope | Self::Foreign | Self::Duplicate | Self::LeftOver => Blame::Disk,
             Self::Undeliverable => Blame::NextHop,
             Self::NoRoute | Self::ByHand => Blame::Policy,
         }
@@ -187,6 +192,9 @@ impl Cause {
                 "move it out of deferred/ by hand, or: lazaret deferred delete ID",
             ],
             Self::Duplicate => &["compare the two files of this id, keep one, delete the other by hand"],
+            Self::LeftOver => {
+                &["no sender was told that this is safe: read the file if you want to know what it was", DROP]
+            }
             Self::NoRoute => &[
                 "add a route for the recipient (a last [[route]] without conditions takes everything) and restart",
                 AGAIN,

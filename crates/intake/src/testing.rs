@@ -139,8 +139,16 @@ impl Storage for FaultyDisk {
         self.disk.workers()
     }
 
-    fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
-        self.disk.make_worker(worker)
+    fn make_dir(&self, dir: Dir) -> io::Result<()> {
+        self.disk.make_dir(dir)
+    }
+
+    fn set_mode(&self, dir: Dir, name: &OsStr, mode: u32) -> io::Result<()> {
+        self.disk.set_mode(dir, name, mode)
+    }
+
+    fn set_owner(&self, dir: Dir, name: &OsStr, owner: u32) -> io::Result<()> {
+        self.disk.set_owner(dir, name, owner)
     }
 
     fn lock_file(&self) -> io::Result<Box<dyn LockFile>> {

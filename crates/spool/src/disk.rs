@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsStr;
 use std::fs::File;
 use std::io;
-use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
@@ -16,8 +16,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lazaret_envelope::Timestamp;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
+use rustix::process::{Uid, geteuid};
 
-use crate::layout::{CLAIMED, Dir, LOCK_FILE, WorkerId};
+use crate::layout::{Dir, LOCK_FILE, WorkerId};
 use crate::storage::{Kind, LOCK_TEXT_BYTES_MAX, LockFile, Room, Status, Storage, StoredFile};
 
 /// A spool on a real file system.
@@ -25,6 +26,8 @@ use crate::storage::{Kind, LOCK_TEXT_BYTES_MAX, LockFile, Room, Status, Storage,
 pub struct Disk {
     root: PathBuf,
     top: OwnedFd,
+    /// Whose the spool is, where root makes files in it: they are to be his.
+    heir: Option<Uid>,
     open: Mutex<BTreeMap<Dir, Arc<OwnedFd>>>,
 }
 
@@ -46,7 +49,9 @@ impl Disk {
         // descriptor that leads on is all that is needed of it.
         let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
         let top = fs::open(root, flags, Mode::empty())?;
-        Ok(Self { root: root.to_owned(), top, open: Mutex::default() })
+        let owner = Uid::from_raw(fs::fstat(&top)?.st_uid);
+        let heir = (geteuid().is_root() && !owner.is_root()).then_some(owner);
+        Ok(Self { root: root.to_owned(), top, heir, open: Mutex::default() })
     }
 
     /// Where the spool lies.
@@ -73,12 +78,28 @@ impl Disk {
         open.insert(dir, Arc::clone(&fd));
         Ok(fd)
     }
+
+    /// What root has made belongs to the spool's owner, who could not use it else.
+    fn hand_over(&self, made: &OwnedFd) -> io::Result<()> {
+        Ok(self.heir.map_or(Ok(()), |owner| fs::fchown(made, Some(owner), None))?)
+    }
+
+    /// A descriptor of the file or directory itself, to change what is known of it.
+    fn name_itself(&self, dir: Dir, name: &OsStr) -> io::Result<OwnedFd> {
+        Ok(fs::openat(
+            self.dir(dir)?,
+            name,
+            OFlags::PATH | OFlags::NOFOLLOW | OFlags::CLOEXEC,
+            Mode::empty(),
+        )?)
+    }
 }
 
 impl Storage for Disk {
     fn create(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
         let mode = Mode::from_raw_mode(dir.file_mode());
         let file = fs::openat(self.dir(dir)?, name, NEW_FILE, mode)?;
+        self.hand_over(&file)?;
         if dir == Dir::Drop {
             // Whatever the user's umask: the owner of the spool must be able to read it.
             fs::fchmod(&file, mode)?;
@@ -91,7 +112,9 @@ impl Storage for Disk {
         let (file, created) = match fs::openat(&directory, name, APPEND, Mode::empty()) {
             Err(Errno::NOENT) => {
                 let flags = APPEND | OFlags::CREATE | OFlags::EXCL;
-                (fs::openat(&directory, name, flags, Mode::from_raw_mode(dir.file_mode()))?, true)
+                let file = fs::openat(&directory, name, flags, Mode::from_raw_mode(dir.file_mode()))?;
+                self.hand_over(&file)?;
+                (file, true)
             }
             other => (other?, false),
         };
@@ -135,28 +158,43 @@ impl Storage for Disk {
     }
 
     fn workers(&self) -> io::Result<Vec<WorkerId>> {
-        let claimed = fs::openat(&self.top, CLAIMED, DIRECTORY, Mode::empty())?;
         let mut workers = Vec::new();
-        for entry in fs::Dir::read_from(claimed)? {
-            let entry = entry?;
-            let name = entry.file_name().to_str().unwrap_or_default();
-            workers.extend(name.parse().ok().map(WorkerId).filter(|worker| worker.to_string() == name));
-        }
+        self.list(Dir::Workers, &mut |name| workers.extend(WorkerId::from_name(name)))?;
         workers.sort_unstable();
         Ok(workers)
     }
 
-    fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
-        let dir = Dir::Claimed(worker);
-        match fs::mkdirat(&self.top, dir.to_string(), Mode::from_raw_mode(dir.mode())) {
-            Ok(()) => Ok(fs::fsync(fs::openat(&self.top, CLAIMED, DIRECTORY, Mode::empty())?)?),
-            Err(Errno::EXIST) => Ok(()),
-            Err(error) => Err(error.into()),
+    fn make_dir(&self, dir: Dir) -> io::Result<()> {
+        let mode = Mode::from_raw_mode(dir.mode());
+        match fs::mkdirat(&self.top, dir.to_string(), mode) {
+            Ok(()) => {}
+            Err(Errno::EXIST) => return Ok(()),
+            Err(error) => return Err(error.into()),
         }
+        let made = self.dir(dir)?;
+        fs::fchmod(&made, mode)?;
+        self.hand_over(&made)?;
+        self.sync_dir(if matches!(dir, Dir::Claimed(_)) { Dir::Workers } else { Dir::Top })
+    }
+
+    fn set_mode(&self, dir: Dir, name: &OsStr, mode: u32) -> io::Result<()> {
+        let file = self.name_itself(dir, name)?;
+        let path = format!("/proc/self/fd/{}", file.as_raw_fd());
+        // A link has no mode of its own, and none may be followed.
+        if FileType::from_raw_mode(fs::fstat(&file)?.st_mode) == FileType::Symlink {
+            return Err(Errno::LOOP.into());
+        }
+        Ok(fs::chmod(path, Mode::from_raw_mode(mode))?)
+    }
+
+    fn set_owner(&self, dir: Dir, name: &OsStr, owner: u32) -> io::Result<()> {
+        let file = self.name_itself(dir, name)?;
+        Ok(fs::chownat(&file, "", Some(Uid::from_raw(owner)), None, AtFlags::EMPTY_PATH)?)
     }
 
     fn lock_file(&self) -> io::Result<Box<dyn LockFile>> {
         let file = fs::openat(&self.top, LOCK_FILE, LOCK, Mode::RUSR | Mode::WUSR)?;
+        self.hand_over(&file)?;
         Ok(Box::new(DiskLock(file.into())))
     }
 
@@ -270,5 +308,7 @@ fn status(stat: &fs::Stat) -> Status {
         size: u64::try_from(stat.st_size).unwrap_or(0),
         mode: stat.st_mode & 0o7777,
         owner: stat.st_uid,
+        links: stat.st_nlink,
+        modified: Timestamp::from_second(stat.st_mtime).unwrap_or(Timestamp::MAX),
     }
 }

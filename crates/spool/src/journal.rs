@@ -89,6 +89,18 @@ impl Journal {
         Ok(Self::parse(&bytes[..filled]))
     }
 
+    /// Whether something stands there of which nothing can be read. An empty one,
+    /// or one with a torn line, is what a crash may leave.
+    pub(crate) fn says_nothing(file: &dyn StoredFile) -> io::Result<bool> {
+        let mut heading = [0; HEADING.len()];
+        let count = file.read_at(&mut heading, 0)?;
+        if HEADING.as_bytes().starts_with(&heading[..count]) {
+            return Ok(false);
+        }
+        let journal = Self::read(file)?;
+        Ok(journal.delivered.is_empty() && journal.attempts.is_empty())
+    }
+
     fn parse(bytes: &[u8]) -> Self {
         let mut journal = Self::default();
         for line in bytes.split(|&byte| byte == b'\n') {

@@ -15,6 +15,7 @@ use crate::error::{Context, SpoolError};
 use crate::layout::{Dir, JOURNAL_SUFFIX, REPORT_SUFFIX, journal_name, report_name};
 use crate::owner::Owner;
 use crate::recovery::Recovered;
+use crate::spool::Spool;
 
 /// Looks at the messages before a journal or report is taken for left over. An
 /// `mv` by hand that hides a message from one can't hide it from the next.
@@ -30,11 +31,29 @@ pub(crate) fn journal_id(raw: &OsStr) -> Option<MessageId> {
     raw.to_str()?.strip_suffix(JOURNAL_SUFFIX)?.parse().ok()
 }
 
+impl Spool {
+    /// Takes out of `ids` those that have a message in one of the directories,
+    /// which may move while they are looked for.
+    pub(crate) fn keep_missed(&self, ids: &mut BTreeSet<MessageId>, homes: &[Dir]) -> Result<(), SpoolError> {
+        for &dir in std::iter::repeat_n(homes, LOOKS).flatten() {
+            if ids.is_empty() {
+                break;
+            }
+            self.scan(dir, |name, _| {
+                if let Some(name) = name {
+                    ids.remove(&name.id);
+                }
+            })?;
+        }
+        Ok(())
+    }
+}
+
 impl Owner {
     /// At a start after an unclean end: costs 16 bytes of memory a journal, and a
     /// look at every directory.
     pub(crate) fn remove_left_journals(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
-        self.remove_left(Dir::Journal, journal_id, journal_name, &self.message_dirs()?, recovered)
+        self.remove_left(Dir::Journal, journal_id, journal_name, &self.spool.message_dirs()?, recovered)
     }
 
     /// At a start, when nothing is in anybody's hands any more.
@@ -53,9 +72,7 @@ impl Owner {
     ) -> Result<(), SpoolError> {
         let mut left = BTreeSet::new();
         self.spool.scan(dir, |_, raw| left.extend(id_of(raw)))?;
-        for _ in 0..LOOKS {
-            self.still_missed(&mut left, homes)?;
-        }
+        self.spool.keep_missed(&mut left, homes)?;
         for &id in &left {
             let name = name_of(id);
             info!(%id, "{dir}/{name} is left over");
@@ -63,21 +80,6 @@ impl Owner {
             recovered.removed += 1;
         }
         if left.is_empty() { Ok(()) } else { self.sync_dir(dir) }
-    }
-
-    /// Takes out of `missed` what has a message in one of the directories.
-    fn still_missed(&self, missed: &mut BTreeSet<MessageId>, homes: &[Dir]) -> Result<(), SpoolError> {
-        for &dir in homes {
-            if missed.is_empty() {
-                break;
-            }
-            self.spool.scan(dir, |name, _| {
-                if let Some(name) = name {
-                    missed.remove(&name.id);
-                }
-            })?;
-        }
-        Ok(())
     }
 
     /// Removes, durably, the report of a message that is not in quarantine any

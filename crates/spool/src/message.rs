@@ -7,7 +7,7 @@
 use std::io::{self, Read};
 use std::os::fd::BorrowedFd;
 
-use lazaret_envelope::{Cause, Digest, ENVELOPE_BYTES_MAX, Envelope, Line, TextError, text_length};
+use lazaret_envelope::{Cause, Digest, ENVELOPE_BYTES_MAX, Envelope, MessageId, TextError, text_length};
 
 use crate::error::{Context, SpoolError};
 use crate::layout::Dir;
@@ -36,11 +36,35 @@ pub enum Unreadable {
     #[error("the envelope can't be read: {0}")]
     Envelope(#[from] TextError),
     /// Envelope and file contradict each other.
-    #[error("{0}")]
-    Damaged(Line),
+    #[error(transparent)]
+    Damaged(#[from] Damage),
     /// The file can't be opened or read.
     #[error(transparent)]
     Io(#[from] SpoolError),
+}
+
+/// How envelope and file contradict each other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum Damage {
+    /// The envelope speaks of another message.
+    #[error("the file holds another message, {0}")]
+    OtherMessage(MessageId),
+    /// There are more bytes, or fewer.
+    #[error("{accepted} bytes were accepted, {found} are there")]
+    Size {
+        /// As the envelope says.
+        accepted: u64,
+        /// In the file.
+        found: u64,
+    },
+    /// The bytes are others.
+    #[error("the bytes are not those that were accepted: digest {found} instead of {accepted}")]
+    Digest {
+        /// As the envelope says.
+        accepted: Digest,
+        /// Of the bytes.
+        found: Digest,
+    },
 }
 
 impl Unreadable {
@@ -116,12 +140,11 @@ impl Message {
     fn fits(&self, name: Name, file_size: u64) -> Result<(), Unreadable> {
         let Envelope { id, content, .. } = &self.envelope;
         if *id != name.id {
-            return Err(Unreadable::Damaged(Line::escaped(format!("the file holds another message, {id}"))));
+            return Err(Damage::OtherMessage(*id).into());
         }
         let found = file_size.saturating_sub(self.offset);
         if found != content.size {
-            let what = format!("{} bytes were accepted, {found} are there", content.size);
-            return Err(Unreadable::Damaged(Line::escaped(what)));
+            return Err(Damage::Size { accepted: content.size, found }.into());
         }
         Ok(())
     }
@@ -185,10 +208,6 @@ impl Content<'_> {
         if self.position == expected.size && found == expected.digest {
             return Ok(());
         }
-        let what = format!(
-            "the bytes are not those that were accepted: digest {found} instead of {}",
-            expected.digest
-        );
-        Err(Unreadable::Damaged(Line::escaped(what)))
+        Err(Damage::Digest { accepted: expected.digest, found }.into())
     }
 }

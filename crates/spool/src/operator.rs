@@ -32,10 +32,12 @@ pub struct Deferred {
 }
 
 impl Deferred {
-    /// Why it is here: as the report says, or the name, or nobody.
+    /// Why it is here: as the name says, which a repair may have given it after
+    /// the report was written, or the report, or nobody.
     #[must_use]
     pub fn cause(&self) -> Cause {
-        self.report.as_ref().map(|report| report.cause).or(self.name.cause).unwrap_or(Cause::ByHand)
+        let reported = self.report.as_ref().map(|report| report.cause);
+        self.name.cause.or(reported).unwrap_or(Cause::ByHand)
     }
 }
 

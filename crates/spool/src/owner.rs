@@ -23,7 +23,7 @@ use crate::name::Name;
 use crate::sabotage::{self, Sabotage};
 use crate::spool::Spool;
 use crate::state::Claim;
-use crate::storage::LockFile;
+use crate::storage::{LOCK_TEXT_BYTES_MAX, LockFile};
 use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 
 /// The owner of a spool. Cheap to clone; the lock goes with the last clone.
@@ -89,6 +89,16 @@ const ROOM_TRIES: u32 = 60;
 /// Pause between two looks for room.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
+impl Spool {
+    /// Whether the last owner has stopped cleanly, and no other has come.
+    #[must_use]
+    pub fn was_left_cleanly(&self) -> bool {
+        let mut text = vec![0; LOCK_TEXT_BYTES_MAX];
+        let read = self.storage.open(Dir::Top, LOCK_FILE).and_then(|file| file.read_at(&mut text, 0));
+        read.is_ok_and(|count| text[..count] == *STOPPED.as_bytes())
+    }
+}
+
 impl Owner {
     /// Takes the spool's lock. There is one owner at a time.
     ///
@@ -137,7 +147,7 @@ impl Owner {
     /// # Errors
     /// It can't be made.
     pub fn make_worker(&self, worker: WorkerId) -> Result<(), SpoolError> {
-        self.spool.storage.make_worker(worker).context(|| format!("make {}", Dir::Claimed(worker)))
+        self.spool.storage.make_dir(Dir::Claimed(worker)).context(|| format!("make {}", Dir::Claimed(worker)))
     }
 
     /// Claims messages for a worker, durably: should the machine go down on

@@ -52,13 +52,26 @@ impl Owner {
     }
 
     /// Defers a message: first its report, durably, then the move. Without room
-    /// for a report the cause goes into the name.
-    pub(crate) fn defer(&self, from: (Dir, Name), report: &Report) -> Result<(), SpoolError> {
+    /// for a report the cause goes into the name. `false` if the message is gone,
+    /// and only its report is there.
+    pub(crate) fn defer(&self, from: (Dir, Name), report: &Report) -> Result<bool, SpoolError> {
         let name = self.write_report(from.1, report)?;
         let cause = name.cause;
-        self.move_durably(from, (Dir::Deferred, Name { cause, ..name.next() }))?;
+        let moved = self.move_durably(from, (Dir::Deferred, Name { cause, ..name.next() }))?;
         log_deferred(report);
-        Ok(())
+        Ok(moved)
+    }
+
+    /// Whether there is a whole report about a message, durably: one that was being
+    /// written when only the process went down can be seen, and a power cut takes
+    /// it away again.
+    pub(crate) fn has_report(&self, id: MessageId) -> Result<bool, SpoolError> {
+        if self.spool.report(id)?.is_none() {
+            return Ok(false);
+        }
+        let name = report_name(id);
+        let synced = self.spool.storage.open(Dir::Deferred, &name).and_then(|file| file.sync());
+        synced.context(|| format!("sync deferred/{name}")).map(|()| true)
     }
 
     /// Writes a report durably; returns the name, bearing the cause if there

@@ -100,13 +100,10 @@ impl Owner {
                 Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
             }
             Dir::Tmp => Found::LeftUnfinished,
-            Dir::Claimed(_) => {
-                Found::Claimed { strikes: name.strikes, report: self.spool.report(name.id)?.is_some() }
+            Dir::Claimed(_) => Found::Claimed { strikes: name.strikes, report: self.has_report(name.id)? },
+            Dir::Outbound => {
+                Found::Outbound { interruptions: name.interruptions, report: self.has_report(name.id)? }
             }
-            Dir::Outbound => Found::Outbound {
-                interruptions: name.interruptions,
-                report: self.spool.report(name.id)?.is_some(),
-            },
             _ => unreachable!("recovery does not look at {raw:?} in {dir}"),
         })
     }

@@ -6,18 +6,18 @@
 
 use std::fmt;
 use std::fs;
-use std::io::{self, Write};
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
+use std::io;
+use std::os::unix::fs::{DirBuilderExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use lazaret_envelope::{MessageId, Timestamp};
+use lazaret_envelope::{Line, MessageId, Timestamp};
 
 use crate::disk::Disk;
 use crate::error::{Context, SpoolError};
-use crate::layout::{CLAIMED, CONTROL_SOCKET, Dir, VERSION_FILE, VERSION_TEXT};
+use crate::layout::{CONTROL_SOCKET, Dir, VERSION_FILE, VERSION_TEXT};
 use crate::name::Name;
-use crate::storage::{Room, Storage};
+use crate::storage::{Room, Storage, write_version};
 
 /// A spool on some storage. Cheap to clone.
 #[derive(Clone)]
@@ -48,14 +48,15 @@ pub enum OpenError {
     },
     /// It was made by another version.
     #[error(
-        "the spool at {path} has the layout {found:?}, and this version of Lazaret knows only {known:?}",
+        "the spool at {path} has the layout \"{found}\", and this version of Lazaret knows only \"{known}\"; \
+         if that is no layout at all: lazaret check --repair",
         known = VERSION_TEXT.trim_end()
     )]
     Version {
         /// Where it is.
         path: PathBuf,
         /// What its version file says.
-        found: String,
+        found: Line,
     },
     /// The operating system refused.
     #[error("failed to {operation} {path}: {source}")]
@@ -68,9 +69,6 @@ pub enum OpenError {
         source: io::Error,
     },
 }
-
-/// Mode of the top: others may go through it to `drop/`, and see nothing.
-const ROOT_MODE: u32 = 0o711;
 
 /// How many files each directory holds.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -96,9 +94,12 @@ impl Spool {
     /// There is none, it is of another version, or it can't be read.
     pub fn open(root: &Path) -> Result<Self, OpenError> {
         let version = root.join(VERSION_FILE);
-        match fs::read_to_string(&version) {
-            Ok(text) if text == VERSION_TEXT => {}
-            Ok(text) => return Err(OpenError::Version { path: root.into(), found: text.trim_end().into() }),
+        match fs::read(&version) {
+            Ok(text) if text == VERSION_TEXT.as_bytes() => {}
+            Ok(text) => {
+                let found = Line::escaped(text.trim_ascii_end());
+                return Err(OpenError::Version { path: root.into(), found });
+            }
             Err(error) if error.kind() == io::ErrorKind::NotFound => {
                 return Err(OpenError::Missing { path: root.into() });
             }
@@ -110,6 +111,28 @@ impl Spool {
             source,
         })?;
         Ok(Self::on(Arc::new(disk), root))
+    }
+
+    /// Opens a spool whose version file may be missing or damaged, to look at it and
+    /// to repair it. What lacks a single directory as well is taken for no spool.
+    ///
+    /// # Errors
+    /// There is none, it is of another version, or it can't be read.
+    pub fn open_as_it_is(root: &Path) -> Result<Self, OpenError> {
+        let refused = match Self::open(root) {
+            Err(error @ (OpenError::Missing { .. } | OpenError::Version { .. })) => error,
+            other => return other,
+        };
+        if let OpenError::Version { found, .. } = &refused
+            && is_version(found.as_str())
+        {
+            return Err(refused);
+        }
+        let is_whole = Dir::below_top().iter().all(|dir| root.join(dir.to_string()).is_dir());
+        match Disk::open(root) {
+            Ok(disk) if is_whole => Ok(Self::on(Arc::new(disk), root)),
+            _ => Err(refused),
+        }
     }
 
     /// A spool on any storage.
@@ -131,21 +154,16 @@ impl Spool {
         };
         let above = root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."));
         fs::create_dir_all(above).map_err(error("make", above))?;
-        make_dir(root, ROOT_MODE).map_err(error("make", root))?;
-        make_dir(&root.join(CLAIMED), 0o700).map_err(error("make", root))?;
-        for dir in Dir::FIXED {
-            let path = root.join(dir.to_string());
-            make_dir(&path, dir.mode()).map_err(error("make", &path))?;
+        make_top(root).map_err(error("make", root))?;
+        let disk = Disk::open(root).map_err(error("open", root))?;
+        for dir in Dir::below_top() {
+            disk.make_dir(dir).map_err(error("make", &root.join(dir.to_string())))?;
         }
         let version = root.join(VERSION_FILE);
         if !version.exists() {
-            write_version(&version).map_err(error("write", &version))?;
+            write_version(&disk).map_err(error("write", &version))?;
         }
-        for path in
-            [root, root.parent().filter(|path| !path.as_os_str().is_empty()).unwrap_or(Path::new("."))]
-        {
-            fs::File::open(path).and_then(|dir| dir.sync_all()).map_err(error("sync", path))?;
-        }
+        fs::File::open(above).and_then(|dir| dir.sync_all()).map_err(error("sync", above))?;
         Self::open(root)
     }
 
@@ -238,18 +256,21 @@ impl Spool {
     }
 }
 
-/// Makes a directory with exactly this mode. One that is there stays as it is:
-/// its mode is the administrator's word.
-fn make_dir(path: &Path, mode: u32) -> io::Result<()> {
+/// Whether a version file says a version, known or not.
+fn is_version(text: &str) -> bool {
+    let kind = VERSION_TEXT.split(' ').next().unwrap_or(VERSION_TEXT);
+    text.split_once(' ').is_some_and(|(word, number)| {
+        word == kind && !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit())
+    })
+}
+
+/// Makes the top with exactly its mode. One that is there stays as it is: its mode
+/// is the administrator's word.
+fn make_top(path: &Path) -> io::Result<()> {
+    let mode = Dir::Top.mode();
     match fs::DirBuilder::new().mode(mode).create(path) {
         Ok(()) => fs::set_permissions(path, fs::Permissions::from_mode(mode)),
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
         Err(error) => Err(error),
     }
-}
-
-fn write_version(path: &Path) -> io::Result<()> {
-    let mut file = fs::OpenOptions::new().write(true).create_new(true).mode(0o644).open(path)?;
-    file.write_all(VERSION_TEXT.as_bytes())?;
-    file.sync_all()
 }

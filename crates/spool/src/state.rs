@@ -81,7 +81,7 @@ impl Claim {
     /// # Errors
     /// The report or the move failed.
     pub fn defer(self, report: &Report) -> Result<(), SpoolError> {
-        self.owner.defer(self.place(), report)
+        self.owner.defer(self.place(), report).map(drop)
     }
 
     /// Back to `incoming/` as if nothing had been: a clean stop costs nothing. Its
@@ -182,7 +182,7 @@ impl Outbound {
     /// # Errors
     /// The report or the move failed.
     pub fn defer(self, report: &Report) -> Result<(), SpoolError> {
-        self.owner.defer((Dir::Outbound, self.name), report)
+        self.owner.defer((Dir::Outbound, self.name), report).map(drop)
     }
 
     /// Back to `incoming/` as if nothing had been: a clean stop costs nothing.

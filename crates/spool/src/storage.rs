@@ -10,7 +10,7 @@ use std::os::fd::BorrowedFd;
 
 use lazaret_envelope::Timestamp;
 
-use crate::layout::{Dir, WorkerId};
+use crate::layout::{Dir, VERSION_FILE, VERSION_TEXT, WorkerId};
 
 /// What kind of thing a name stands for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -51,6 +51,10 @@ pub struct Status {
     pub mode: u32,
     /// The owner's user id.
     pub owner: u32,
+    /// How many names it has.
+    pub links: u64,
+    /// When its bytes were changed last.
+    pub modified: Timestamp,
 }
 
 /// Room that is left for new mail.
@@ -142,6 +146,14 @@ pub trait LockFile: Send {
 /// Most bytes of the lock file that are read.
 pub const LOCK_TEXT_BYTES_MAX: usize = 256;
 
+/// Writes the file that says which version of the layout a spool has, durably.
+pub(crate) fn write_version(storage: &dyn Storage) -> io::Result<()> {
+    let mut file = storage.create(Dir::Top, VERSION_FILE)?;
+    file.append(VERSION_TEXT.as_bytes())?;
+    file.sync()?;
+    storage.sync_dir(Dir::Top)
+}
+
 /// A disk that holds a spool.
 pub trait Storage: Send + Sync {
     /// Creates a file that must not exist yet, for reading and writing.
@@ -206,11 +218,23 @@ pub trait Storage: Send + Sync {
     /// As getdents(2).
     fn workers(&self) -> io::Result<Vec<WorkerId>>;
 
-    /// Makes a worker's directory, durably, if it is not there yet.
+    /// Makes a directory with its mode, durably, if it is not there yet.
     ///
     /// # Errors
     /// As mkdir(2) and fsync(2).
-    fn make_worker(&self, worker: WorkerId) -> io::Result<()>;
+    fn make_dir(&self, dir: Dir) -> io::Result<()>;
+
+    /// Gives a file or directory another mode; never follows a link.
+    ///
+    /// # Errors
+    /// As chmod(2).
+    fn set_mode(&self, dir: Dir, name: &std::ffi::OsStr, mode: u32) -> io::Result<()>;
+
+    /// Gives a file or directory to another user; never follows a link.
+    ///
+    /// # Errors
+    /// As chown(2).
+    fn set_owner(&self, dir: Dir, name: &std::ffi::OsStr, owner: u32) -> io::Result<()>;
 
     /// Opens the lock file, making it if need be.
     ///

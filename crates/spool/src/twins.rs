@@ -18,17 +18,16 @@ use crate::layout::Dir;
 use crate::name::Name;
 use crate::owner::Owner;
 use crate::recovery::Recovered;
+use crate::spool::Spool;
 
-impl Owner {
-    /// Looks through the whole spool for second names. Costs 16 bytes of memory
-    /// a message while it runs; only after an unclean end.
-    pub(crate) fn resolve_twins(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+impl Spool {
+    /// Every message that has more than one name: all its names, the newest last.
+    /// Costs 16 bytes of memory a message while it runs.
+    pub(crate) fn twins(&self) -> Result<Vec<Vec<(Name, Dir)>>, SpoolError> {
         let dirs = self.message_dirs()?;
         let mut ids: Vec<MessageId> = Vec::new();
         for &dir in &dirs {
-            self.spool.scan(dir, |name, _| {
-                ids.extend(name.filter(|name| counts(dir, *name)).map(|name| name.id))
-            })?;
+            self.scan(dir, |name, _| ids.extend(name.filter(|name| counts(dir, *name)).map(|name| name.id)))?;
         }
         ids.sort_unstable();
         let mut twins: Vec<MessageId> =
@@ -36,27 +35,31 @@ impl Owner {
         drop(ids);
         twins.dedup();
         if twins.is_empty() {
-            return Ok(());
+            return Ok(Vec::new());
         }
         let mut places: Vec<(Name, Dir)> = Vec::new();
         for &dir in &dirs {
-            self.spool.scan(dir, |name, _| {
+            self.scan(dir, |name, _| {
                 let twin = name.filter(|name| counts(dir, *name) && twins.binary_search(&name.id).is_ok());
                 places.extend(twin.map(|name| (name, dir)));
             })?;
         }
         places.sort_unstable_by_key(|(name, dir)| (name.id, name.generation, *dir));
-        for same in places.chunk_by(|a, b| a.0.id == b.0.id) {
-            self.resolve(same, recovered)?;
-        }
-        Ok(())
+        Ok(places.chunk_by(|a, b| a.0.id == b.0.id).map(<[_]>::to_vec).collect())
     }
 
     /// Every directory in which a name stands for an accepted message.
     pub(crate) fn message_dirs(&self) -> Result<Vec<Dir>, SpoolError> {
-        let workers = self.spool.storage.workers().context(|| "list claimed")?;
+        let workers = self.storage.workers().context(|| "list claimed")?;
         let fixed = [Dir::Tmp, Dir::Incoming, Dir::Outbound, Dir::Waiting, Dir::Deferred];
         Ok(fixed.into_iter().chain(workers.into_iter().map(Dir::Claimed)).collect())
+    }
+}
+
+impl Owner {
+    /// Resolves every second name.
+    pub(crate) fn resolve_twins(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
+        self.spool.twins()?.iter().try_for_each(|names| self.resolve(names, recovered))
     }
 
     /// Second names of dropped files: one that was being taken out of `drop/`, or

@@ -8,8 +8,8 @@ use std::path::PathBuf;
 
 use lazaret_envelope::{Cause, Envelope, Line, MessageId, Protocol, Report, Timestamp, Transaction};
 use lazaret_spool::{
-    Accepted, Canonical, Claim, Dir, Done, Journal, Key, Name, OperatorError, Owner, Recovered, Spool,
-    TakeError, Unreadable, WorkerId, check,
+    Accepted, Canonical, CheckOptions, Claim, Dir, Done, Finding, Journal, Key, Name, OperatorError, Owner,
+    Recovered, Spool, TakeError, Unreadable, WorkerId, check,
 };
 
 const WORKER: WorkerId = WorkerId(0);
@@ -63,6 +63,10 @@ fn incoming(owner: &Owner) -> Vec<Name> {
     names
 }
 
+fn findings(owner: &Owner) -> Vec<Finding> {
+    check(owner.spool(), CheckOptions::default(), &mut |_| ()).unwrap().findings
+}
+
 fn claim(owner: &Owner) -> Vec<Claim> {
     owner.claim(WORKER, &incoming(owner)).unwrap()
 }
@@ -88,7 +92,7 @@ fn the_whole_way() {
     let envelope: Envelope = outbound.open().unwrap().envelope;
     outbound.done(&envelope).unwrap();
     owner.flush().unwrap();
-    assert!(check(owner.spool()).unwrap().findings.is_empty());
+    assert_eq!(findings(&owner), []);
     assert_eq!(owner.spool().count().unwrap(), lazaret_spool::Counts::default());
 }
 
@@ -220,9 +224,9 @@ fn what_is_damaged_is_neither_read_nor_released() {
     assert!(matches!(claim.open(), Err(Unreadable::Damaged(_))));
     claim.defer(&report(id)).unwrap();
     assert!(matches!(owner.release(id), Err(OperatorError::NotWhole { .. })));
-    let findings = check(owner.spool()).unwrap().findings;
+    let findings = findings(&owner);
     assert!(
-        findings.len() == 1 && findings[0].problem.contains("18 bytes were accepted, 19 are there"),
+        findings.len() == 1 && findings[0].detail.as_str().contains("18 bytes were accepted, 19 are there"),
         "{findings:?}"
     );
 }

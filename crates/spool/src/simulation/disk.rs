@@ -13,7 +13,7 @@ use std::sync::Arc;
 
 use rustix::io::Errno;
 
-use crate::layout::{Dir, WorkerId};
+use crate::layout::{Dir, VERSION_FILE, VERSION_TEXT, WorkerId};
 use crate::storage::Kind;
 
 /// Where a name stands; `None` is the top of the spool.
@@ -115,6 +115,39 @@ pub(super) struct State {
 }
 
 impl State {
+    /// A spool that was just made.
+    pub(super) fn empty_spool() -> Self {
+        let mut state = Self::default();
+        state.put((Some(Dir::Top), VERSION_FILE.to_owned()), VERSION_TEXT.as_bytes());
+        state
+    }
+
+    /// Puts a file there, durably and at once.
+    pub(super) fn put(&mut self, key: Key, bytes: &[u8]) {
+        let mode = key.0.map_or(0, Dir::file_mode);
+        let inode = self.create(&key, mode, Kind::File).expect("nothing is there yet");
+        self.write(inode, 0, bytes);
+        self.sync_file(inode);
+    }
+
+    /// What a file holds.
+    pub(super) fn bytes(&self, key: &Key) -> Vec<u8> {
+        let inode = self.find(key).expect("it is there");
+        self.inodes[&inode].cached.to_vec()
+    }
+
+    /// The directories in a directory.
+    pub(super) fn directories(&self, dir: Dir) -> impl Iterator<Item = String> {
+        let (top, workers) = (dir == Dir::Top, dir == Dir::Workers);
+        let below = Dir::below_top().into_iter().filter(move |_| top).map(|dir| dir.to_string());
+        below.chain(self.workers.iter().filter(move |_| workers).map(ToString::to_string))
+    }
+
+    /// How many names a file has.
+    pub(super) fn links(&self, inode: u64) -> u64 {
+        self.names().filter(|(_, other)| *other == inode).count() as u64
+    }
+
     fn serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -214,6 +247,16 @@ impl State {
         for (key, slot) in &mut self.slots {
             slot.changes.iter_mut().for_each(|change| change.doomed |= hit(key, change));
         }
+    }
+
+    /// The last byte of a file changes under everybody's hands, durably.
+    pub(super) fn rot(&mut self, key: &Key) {
+        let inode = self.find(key).expect("it is there");
+        let mut bytes = self.bytes(key);
+        if let Some(last) = bytes.last_mut() {
+            *last ^= 1;
+        }
+        self.settle_file(inode, Bytes::new(bytes));
     }
 
     /// syncfs.

@@ -128,7 +128,8 @@ impl Explorer {
     pub(super) fn visit(&mut self, found: Snapshot, depth: usize) {
         let point = format!("{}, before: {}", self.history, found.before);
         let names = found.disk.listing();
-        let wrong = self.start(found, depth);
+        let mut wrong = if self.long { Vec::new() } else { self.repair_first(found.clone()) };
+        wrong.extend(self.start(found, depth));
         self.violations += wrong.len();
         for what in wrong {
             if self.kept.len() < VIOLATIONS_KEPT_MAX {
@@ -136,6 +137,22 @@ impl Explorer {
                 self.kept.entry(kind(&what)).or_insert(example);
             }
         }
+    }
+
+    /// The same state is repaired first, as by an operator who does not start the
+    /// daemon at once; then it must be as good as any.
+    fn repair_first(&mut self, found: Snapshot) -> Vec<String> {
+        let sim = Sim::boot(found);
+        if let Err(error) = Life::take(&sim).and_then(|life| life.repair()) {
+            return vec![format!("the repair failed: {error}")];
+        }
+        let before = places(&sim.world().disk);
+        self.starts += 1;
+        let wrong = match Life::start(&sim) {
+            Ok(life) => judge(&life, &before),
+            Err(error) => vec![format!("the start failed: {error}")],
+        };
+        wrong.into_iter().map(|what| format!("repaired first: {what}")).collect()
     }
 
     fn start(&mut self, found: Snapshot, depth: usize) -> Vec<String> {

@@ -5,14 +5,26 @@
 use std::io;
 use std::os::fd::BorrowedFd;
 
+use lazaret_envelope::Timestamp;
+
 use super::disk::State;
 use super::world::{Sim, World};
-use crate::storage::{LockFile, Status, StoredFile};
+use crate::layout::Dir;
+use crate::storage::{Kind, LockFile, Status, StoredFile};
 
 pub(super) fn status(disk: &State, inode: u64) -> Status {
     let file = &disk.inodes[&inode];
     let owner = rustix::process::geteuid().as_raw();
-    Status { kind: file.kind, inode, size: file.cached.len() as u64, mode: file.mode, owner }
+    let (size, links) = (file.cached.len() as u64, disk.links(inode));
+    // Nothing there is ever old.
+    let modified = Timestamp::MAX;
+    Status { kind: file.kind, inode, size, mode: file.mode, owner, links, modified }
+}
+
+/// What is known of every directory: it is as it should be.
+pub(super) fn directory_status() -> Status {
+    let (owner, modified) = (rustix::process::geteuid().as_raw(), Timestamp::MAX);
+    Status { kind: Kind::Directory, inode: 0, size: 0, mode: Dir::Journal.mode(), owner, links: 1, modified }
 }
 
 /// An open file; a lock on it goes with it.
@@ -97,7 +109,7 @@ impl StoredFile for SimFile {
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.sim.world().disk.names().any(|(_, inode)| inode == self.inode))
+        Ok(self.sim.world().disk.links(self.inode) > 0)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {

@@ -27,6 +27,10 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "the drop-box", run: drop_box },
     History { name: "a bad file in the drop-box", run: bad_drop },
     History { name: "accepted through the drop-box and delivered", run: drop_box_to_the_end },
+    History { name: "a damaged message is repaired", run: damaged_and_repaired },
+    History { name: "damage in quarantine is repaired", run: damaged_in_quarantine },
+    History { name: "what was left over is repaired", run: left_over_and_repaired },
+    History { name: "a second name and a lost journal are repaired", run: twins_and_journal },
 ];
 
 fn two_sessions(life: &mut Life) -> Step {
@@ -178,4 +182,42 @@ fn drop_box_to_the_end(life: &mut Life) -> Step {
     life.take_in()?;
     life.done(1, life.route(0, 1)?)?;
     life.flush()
+}
+
+fn damaged_and_repaired(life: &mut Life) -> Step {
+    life.accept(1)?;
+    life.accept(2)?;
+    life.damage(1, Dir::Incoming)?;
+    life.repair()?;
+    life.done(2, life.route(0, 2)?)?;
+    life.flush()
+}
+
+fn damaged_in_quarantine(life: &mut Life) -> Step {
+    life.accept(1)?;
+    life.fault(1, life.claim_one(0, 1)?)?;
+    life.damage(1, Dir::Deferred)?;
+    life.repair()
+}
+
+/// An unfinished message, and a report whose message has left by hand.
+fn left_over_and_repaired(life: &mut Life) -> Step {
+    life.accept(1)?;
+    life.fault(1, life.claim_one(0, 1)?)?;
+    life.by_hand(1, Dir::Deferred, Dir::Incoming)?;
+    life.leave_in_tmp(2);
+    life.repair()?;
+    life.done(1, life.route(0, 1)?)?;
+    life.flush()
+}
+
+/// A copy made by hand, and the journal of a message that is nowhere.
+fn twins_and_journal(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.note(1, &outbound, 1)?;
+    life.wait(1, outbound)?;
+    life.copy_by_hand(1, Dir::Waiting, Dir::Incoming)?;
+    life.leave_a_journal();
+    life.repair()
 }

@@ -6,14 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use lazaret_envelope::{Digest, Envelope};
+use lazaret_envelope::{Cause, Digest, Envelope, MessageId, Report};
 
 use super::disk::{Key, State};
 use super::ledger::{Ledger, Mail};
 use super::life::{Life, RECIPIENTS, delivery_key};
-use crate::layout::{DROP_WRITING, REPORT_SUFFIX, TAKEN};
+use crate::layout::{DROP_WRITING, REPORT_SUFFIX, TAKEN, report_name};
 use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
-use crate::{Dir, Name, check};
+use crate::{CheckOptions, Dir, Finding, Name, Trouble, check};
 
 /// Deliveries that may be cut short: each of the five may cost a second one,
 /// whose rename to `outbound/` was lost, so that it counts as a strike.
@@ -39,17 +39,27 @@ impl std::fmt::Display for Place {
     }
 }
 
-/// Every name that stands for a message: not journals and reports, and not what
-/// is still being written.
+/// Every name that stands for a message: not journals and reports, not what is
+/// still being written, and not what a repair set aside as left over.
 pub(super) fn places(disk: &State) -> Vec<Place> {
-    disk.names().filter_map(|(key, inode)| place(key, &disk.inodes[&inode].cached)).collect()
+    let bytes = |inode: u64| &disk.inodes[&inode].cached;
+    let reports = disk.names().filter(|(key, _)| key.0 == Some(Dir::Deferred));
+    let left_over: BTreeSet<MessageId> = reports
+        .filter_map(|(_, inode)| Report::parse(bytes(inode)).ok())
+        .filter(|report| report.cause == Cause::LeftOver)
+        .map(|report| report.id)
+        .collect();
+    let mut places: Vec<Place> = disk.names().filter_map(|(key, inode)| place(key, bytes(inode))).collect();
+    let is_left_over = |name: Name| name.cause == Some(Cause::LeftOver) || left_over.contains(&name.id);
+    places.retain(|place| !place.name.is_some_and(is_left_over));
+    places
 }
 
 fn place(key: &Key, bytes: &[u8]) -> Option<Place> {
     let (dir, text) = (key.0?, key.1.clone());
     let name: Option<Name> = text.parse().ok();
     let counts = match dir {
-        Dir::Journal => false,
+        Dir::Journal | Dir::Top => false,
         Dir::Deferred => !text.ends_with(REPORT_SUFFIX),
         Dir::Tmp => name.is_none_or(|name| name.taken),
         Dir::Drop => !text.starts_with('.'),
@@ -138,7 +148,7 @@ fn number_of_places(label: u32, mail: &Mail, here: &[&Place]) -> Option<String> 
 /// What is wrong with a message where it is.
 fn state(mail: &Mail, place: &Place) -> Option<String> {
     if let Some(damage) = &place.damage
-        && !(mail.bad && place.dir == Dir::Deferred)
+        && !(mail.bad && matches!(place.dir, Dir::Deferred | Dir::Incoming))
     {
         return Some(format!("is not whole: {damage}"));
     }
@@ -196,18 +206,26 @@ fn journal(life: &Life, mail: &Mail, place: &Place) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{place}: the journal has forgotten {}", missing.join(", ")))
 }
 
-/// What `check` finds. By construction it finds that a bad dropped file in
-/// quarantine is no message, and that another program's unfinished file is not
-/// taken in; nothing else may be there.
+/// Whether it is a torn report of a message that has its cause in its name.
+fn is_stood_in_for(finding: &Finding, after: &[Place]) -> bool {
+    let names = after.iter().filter(|place| place.dir == Dir::Deferred).filter_map(|place| place.name);
+    let mut named = names.filter(|name| name.cause.is_some()).map(|name| report_name(name.id));
+    finding.trouble == Trouble::Report && named.any(|report| *finding.place.name == *report)
+}
+
+/// What `check` finds: nothing but, by construction, what a history has damaged,
+/// and what a failed fsync leaves torn: a journal of which nothing was promised, and
+/// a report whose cause went into the name instead.
 fn findings(life: &Life, after: &[Place], ledger: &Ledger) -> Vec<String> {
     let bad: BTreeMap<String, ()> = (after.iter())
         .filter(|place| place.label.and_then(|label| ledger.mails.get(&label)).is_some_and(|mail| mail.bad))
         .map(|place| (place.to_string(), ()))
         .collect();
-    match check(life.owner.spool()) {
+    match check(life.owner.spool(), CheckOptions::default(), &mut |_| ()) {
         Ok(checked) => (checked.findings.into_iter())
-            .filter(|finding| !bad.contains_key(&finding.path) && !finding.path.starts_with("drop/.by-hand"))
-            .map(|finding| format!("check finds {}: {}", finding.path, finding.problem))
+            .filter(|finding| !bad.contains_key(&finding.place.to_string()))
+            .filter(|finding| finding.trouble != Trouble::Journal && !is_stood_in_for(finding, after))
+            .map(|finding| format!("check finds {}: {}", finding.place, finding.detail))
             .collect(),
         Err(error) => vec![error.to_string()],
     }

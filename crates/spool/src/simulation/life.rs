@@ -12,10 +12,11 @@ use lazaret_envelope::{Address, Cause, Line, MessageId, Protocol, Report, Transa
 
 use super::judge::{Place, places};
 use super::world::Sim;
+use crate::layout::journal_name;
 use crate::storage::Storage;
 use crate::{
-    Canonical, Claim, Dir, Done, Draft, Key, Name, OperatorError, Outbound, Owner, Refused, Spool,
-    SpoolError, TakeError, Taken, Unreadable, WorkerId,
+    Canonical, CheckOptions, Claim, Dir, Done, Draft, Finding, Key, Name, OperatorError, Outbound, Outcome,
+    Owner, Refused, Spool, SpoolError, TakeError, Taken, Unreadable, WorkerId, check,
 };
 
 /// Recipients of every message.
@@ -37,6 +38,8 @@ pub(super) enum Halt {
     Unreadable(#[from] Unreadable),
     #[error("message {0} is not where it was left")]
     Lost(u32),
+    #[error("not repaired: {0}")]
+    Unrepaired(String),
 }
 
 pub(super) type Step<T = ()> = Result<T, Halt>;
@@ -67,11 +70,16 @@ fn transaction() -> Transaction {
 impl Life {
     /// Takes the spool and brings it in order.
     pub(super) fn start(sim: &Sim) -> Step<Self> {
+        let life = Self::take(sim)?;
+        [0, 1].into_iter().try_for_each(|worker| life.owner.make_worker(WorkerId(worker)))?;
+        life.owner.recover()?;
+        Ok(life)
+    }
+
+    /// Takes the spool as it is.
+    pub(super) fn take(sim: &Sim) -> Step<Self> {
         let spool = Spool::on(Arc::new(sim.clone()), "simulated".as_ref());
-        let owner = Owner::take(spool)?;
-        [0, 1].into_iter().try_for_each(|worker| owner.make_worker(WorkerId(worker)))?;
-        owner.recover()?;
-        Ok(Self { sim: sim.clone(), owner })
+        Ok(Self { sim: sim.clone(), owner: Owner::take(spool)? })
     }
 
     /// A moment at which all may go down, between two calls.
@@ -282,6 +290,49 @@ impl Life {
         Ok(())
     }
 
+    /// Something else writes over the end of a message that lies still.
+    pub(super) fn damage(&self, label: u32, dir: Dir) -> Step {
+        let name = self.name(dir, label)?.to_string();
+        self.mail(label, |mail| (mail.bad, mail.faulted) = (true, true));
+        self.sim.world().disk.rot(&(Some(dir), name));
+        Ok(())
+    }
+
+    /// A writer that ended before its message was accepted.
+    pub(super) fn leave_in_tmp(&self, label: u32) {
+        let name = Name::first(self.owner.spool().new_id());
+        self.sim.world().disk.put((Some(Dir::Tmp), name.to_string()), content(label).as_bytes());
+    }
+
+    /// A journal of a message that is nowhere.
+    pub(super) fn leave_a_journal(&self) {
+        let name = journal_name(self.owner.spool().new_id());
+        self.sim.world().disk.put((Some(Dir::Journal), name), b"lazaret-journal 1\n");
+    }
+
+    /// `cp`, which an administrator may not, to the name of the next rename.
+    pub(super) fn copy_by_hand(&self, label: u32, from: Dir, to: Dir) -> Step {
+        let name = self.name(from, label)?;
+        let mut world = self.sim.world();
+        let bytes = world.disk.bytes(&(Some(from), name.to_string()));
+        world.disk.put((Some(to), name.next().to_string()), &bytes);
+        Ok(())
+    }
+
+    /// `lazaret check --repair`; everything must be repaired by it.
+    pub(super) fn repair(&self) -> Step {
+        let repaired = self.owner.repair_all(CheckOptions::default(), &mut |_| ())?;
+        let left = repaired.done.iter().find(|(_, outcome)| matches!(outcome, Outcome::Left(_)));
+        let left = left.map(|(finding, _)| finding.clone());
+        let again = check(self.owner.spool(), CheckOptions::default(), &mut |_| ())?.findings;
+        match left.into_iter().chain(again).next() {
+            Some(Finding { trouble, place, detail }) => {
+                Err(Halt::Unrepaired(format!("{place}: {}: {detail}", trouble.word())))
+            }
+            None => Ok(()),
+        }
+    }
+
     /// A stop that puts back nothing: whatever was in hand was put back before.
     pub(super) fn stop(&self) -> Step {
         self.owner.stop_cleanly()?;
@@ -296,7 +347,11 @@ impl Life {
             self.wake(label)?;
         }
         for label in labels(&self.places(Dir::Incoming)) {
-            self.done(label, self.route(0, label)?)?;
+            let claim = self.claim_only(0, &[label])?.pop().ok_or(Halt::Lost(label))?;
+            match claim.open().and_then(|message| message.verify()) {
+                Err(why) if why.cause().is_some() => self.fault(label, claim)?,
+                _ => self.done(label, self.routed(label, claim)?)?,
+            }
         }
         self.flush()
     }

@@ -14,7 +14,7 @@ use lazaret_envelope::Timestamp;
 use rustix::io::Errno;
 
 use super::disk::{Key, State};
-use super::file::{SimFile, status};
+use super::file::{SimFile, directory_status, status};
 use super::ledger::Ledger;
 use super::random::Random;
 use crate::layout::{Dir, LOCK_FILE, WorkerId};
@@ -45,7 +45,7 @@ impl Snapshot {
     /// An empty disk of which nothing was promised.
     pub(super) fn blank() -> Self {
         Self {
-            disk: State::default(),
+            disk: State::empty_spool(),
             ledger: Ledger::default(),
             before: String::new(),
             step: None,
@@ -211,19 +211,21 @@ impl Storage for Sim {
     }
 
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {
-        let names: Vec<String> = self
-            .world()
-            .disk
-            .names()
-            .filter(|(key, _)| key.0 == Some(dir))
-            .map(|(key, _)| key.1.clone())
-            .collect();
+        let world = self.world();
+        let files = world.disk.names().filter(|(key, _)| key.0 == Some(dir)).map(|(key, _)| key.1.clone());
+        let names: Vec<String> = files.chain(world.disk.directories(dir)).collect();
+        drop(world);
         names.iter().for_each(|name| visit(OsStr::new(name)));
         Ok(())
     }
 
     fn status(&self, dir: Dir, name: &OsStr) -> io::Result<Status> {
         let world = self.world();
+        if (dir, text(name)) == (Dir::Top, ".")
+            || world.disk.directories(dir).any(|found| found == text(name))
+        {
+            return Ok(directory_status());
+        }
         let inode = world.disk.find(&key(dir, text(name)))?;
         Ok(status(&world.disk, inode))
     }
@@ -236,11 +238,26 @@ impl Storage for Sim {
         Ok(self.world().disk.workers.clone())
     }
 
-    fn make_worker(&self, worker: WorkerId) -> io::Result<()> {
+    /// Only those of workers are ever missing.
+    fn make_dir(&self, dir: Dir) -> io::Result<()> {
         let mut world = self.world();
-        if !world.disk.workers.contains(&worker) {
+        if let Dir::Claimed(worker) = dir
+            && !world.disk.workers.contains(&worker)
+        {
             world.disk.workers.push(worker);
         }
+        Ok(())
+    }
+
+    /// What a power cut makes of modes and owners is none of the simulation's.
+    fn set_mode(&self, dir: Dir, name: &OsStr, mode: u32) -> io::Result<()> {
+        let mut world = self.world();
+        let inode = world.disk.find(&key(dir, text(name)))?;
+        world.disk.inodes.entry(inode).and_modify(|file| file.mode = mode);
+        Ok(())
+    }
+
+    fn set_owner(&self, _: Dir, _: &OsStr, _: u32) -> io::Result<()> {
         Ok(())
     }
 
