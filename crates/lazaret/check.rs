@@ -74,7 +74,7 @@ fn repair_beside(spool: &Spool, options: &CheckOptions, pid: u32) -> Result<Foun
     let (checked, findings) = look(spool, options, Some(pid))?;
     let mut repaired = Vec::with_capacity(findings.len());
     for (finding, _) in findings {
-        let fate = if finding.trouble.remedy().is_safe_beside(finding.place.dir) {
+        let fate = if finding.trouble.is_repaired_beside(finding.place.dir) {
             let request = Request::Repair(finding.trouble.word().to_owned(), finding.place.path());
             match control::ask(spool, &request)? {
                 Some(Answer::Repaired(Ok(done))) => Fate::Repaired(done),
@@ -201,8 +201,12 @@ impl Sheet<'_> {
 
     fn summary(&self) -> String {
         let Checked { messages, set_aside, more, .. } = self.checked;
-        let whole =
-            if self.options.quick { "messages, their digests not looked at" } else { "whole messages" };
+        let plural = if *messages == 1 { "" } else { "s" };
+        let whole = if self.options.quick {
+            format!("message{plural}, digests not looked at")
+        } else {
+            format!("whole message{plural}")
+        };
         let repaired = self.findings.iter().filter(|(_, fate)| matches!(fate, Fate::Repaired(_))).count();
         let left = (self.findings.len() - repaired) as u64 + more;
         let found = match (repaired, left) {

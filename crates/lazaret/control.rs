@@ -238,7 +238,7 @@ pub fn repair(owner: &Owner, word: &str, path: &OsStr) -> Answer {
     let (Some(trouble), Some(place)) = (trouble, Place::at(path.as_ref())) else {
         return Answer::Failed(exit::USAGE, "the daemon knows no such finding".into());
     };
-    if !trouble.remedy().is_safe_beside(place.dir) {
+    if !trouble.is_repaired_beside(place.dir) {
         return Answer::Failed(exit::USAGE, "that is repaired only while no daemon runs".into());
     }
     match owner.repair(trouble, &place) {

@@ -229,6 +229,20 @@ impl Trouble {
         }
     }
 
+    /// Whether it may be repaired in `dir` while a daemon works on the spool. What
+    /// is in the hands of a worker, a delivery or an intake is theirs, and the
+    /// spool's own frame nobody's.
+    #[must_use]
+    pub const fn is_repaired_beside(self, dir: Dir) -> bool {
+        match (self, self.remedy()) {
+            (_, Remedy::Mode | Remedy::Owner) => true,
+            (Self::Foreign, _) | (_, Remedy::Defer(_) | Remedy::Rename) => {
+                matches!(dir, Dir::Incoming | Dir::Waiting | Dir::Deferred)
+            }
+            _ => false,
+        }
+    }
+
     /// Whether a re-look may find it gone: what is just being written, or about to
     /// be removed, looks like it.
     pub(crate) const fn may_pass(self) -> bool {
@@ -236,21 +250,6 @@ impl Trouble {
             self,
             Self::Unfinished | Self::OrphanReport | Self::LeftReport | Self::Report | Self::OrphanJournal
         )
-    }
-}
-
-impl Remedy {
-    /// Whether it may be carried out in `dir` while a daemon works on the spool.
-    /// What is in the hands of a worker, a delivery or an intake is theirs.
-    #[must_use]
-    pub const fn is_safe_beside(self, dir: Dir) -> bool {
-        match self {
-            Self::Mode | Self::Owner => true,
-            Self::SetAside(Cause::Foreign) | Self::Defer(_) | Self::Rename => {
-                matches!(dir, Dir::Incoming | Dir::Waiting | Dir::Deferred)
-            }
-            _ => false,
-        }
     }
 }
 

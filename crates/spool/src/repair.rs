@@ -124,7 +124,7 @@ impl Owner {
     }
 
     /// Repairs one thing. Beside workers and deliveries only where
-    /// [`Remedy::is_safe_beside`] says so.
+    /// [`Trouble::is_repaired_beside`] says so.
     ///
     /// # Errors
     /// The spool can't be changed.

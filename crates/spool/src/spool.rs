@@ -114,7 +114,7 @@ impl Spool {
     }
 
     /// Opens a spool whose version file may be missing or damaged, to look at it and
-    /// to repair it. What lacks a single directory as well is taken for no spool.
+    /// to repair it. What lacks half of its directories as well is taken for no spool.
     ///
     /// # Errors
     /// There is none, it is of another version, or it can't be read.
@@ -128,9 +128,10 @@ impl Spool {
         {
             return Err(refused);
         }
-        let is_whole = Dir::below_top().iter().all(|dir| root.join(dir.to_string()).is_dir());
+        let dirs = Dir::below_top();
+        let there = dirs.iter().filter(|dir| root.join(dir.to_string()).is_dir()).count();
         match Disk::open(root) {
-            Ok(disk) if is_whole => Ok(Self::on(Arc::new(disk), root)),
+            Ok(disk) if there > dirs.len() / 2 => Ok(Self::on(Arc::new(disk), root)),
             _ => Err(refused),
         }
     }

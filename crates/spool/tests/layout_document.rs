@@ -10,7 +10,7 @@ use lazaret_spool::layout::{
     CLAIMED, CONTROL_SOCKET, DROP_WRITING, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX, TAKEN, VERSION_FILE,
     VERSION_TEXT,
 };
-use lazaret_spool::{Dir, INTERRUPTIONS_MAX, STRIKES_MAX, Spool};
+use lazaret_spool::{Dir, FINDINGS_MAX, INTERRUPTIONS_MAX, Remedy, STRIKES_MAX, Spool, Trouble};
 
 fn document() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../queue-layout.md");
@@ -110,4 +110,32 @@ fn the_letters_of_a_name_are_described() {
     for part in ["`gN`", "`sN`", "`iN`", "`aN`", "`dTIME`", "`t`", "`cCAUSE`"] {
         assert!(rows(&document, "Names").iter().any(|row| row[0] == part), "{part}");
     }
+}
+
+#[test]
+fn every_finding_and_its_repair_are_described() {
+    let described: Vec<(String, String)> = rows(&document(), "Check and repair")
+        .into_iter()
+        .filter(|row| row.len() == 4 && row[0].starts_with('`'))
+        .map(|row| (row[0].clone(), row[3].clone()))
+        .collect();
+    let when = |trouble: &Trouble| {
+        let beside = |dir: Dir| trouble.is_repaired_beside(dir);
+        match (trouble.remedy(), beside(Dir::Incoming), beside(Dir::Top)) {
+            (Remedy::Tell(_), ..) => "never",
+            (_, true, true) => "any time",
+            (_, true, false) => {
+                let safe: Vec<Dir> = Dir::FIXED.into_iter().filter(|dir| beside(*dir)).collect();
+                assert_eq!(safe, [Dir::Incoming, Dir::Waiting, Dir::Deferred]);
+                "any time in `incoming/`, `waiting/`, `deferred/`"
+            }
+            (_, false, _) => "at rest",
+        }
+    };
+    let known: Vec<(String, String)> = Trouble::ALL
+        .iter()
+        .map(|trouble| (format!("`{}`", trouble.word()), when(trouble).to_owned()))
+        .collect();
+    assert_eq!(described, known, "in the order of repairs");
+    assert!(document().contains("100,000 findings") && FINDINGS_MAX == 100_000);
 }

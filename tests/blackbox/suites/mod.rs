@@ -4,6 +4,7 @@ mod bad_input;
 mod bench;
 mod blame;
 mod budget;
+mod check;
 mod costs;
 mod crash;
 mod harness;
@@ -22,6 +23,7 @@ pub fn all() -> Vec<Case> {
         mail::cases(),
         bad_input::cases(),
         operator::cases(),
+        check::cases(),
         interop::cases(),
         poison::cases(),
         budget::cases(),
