@@ -206,9 +206,11 @@ fn journal(life: &Life, mail: &Mail, place: &Place) -> Option<String> {
     (!missing.is_empty()).then(|| format!("{place}: the journal has forgotten {}", missing.join(", ")))
 }
 
-/// Whether it is a torn report of a message that has its cause in its name.
-fn is_stood_in_for(finding: &Finding, after: &[Place]) -> bool {
-    let names = after.iter().filter(|place| place.dir == Dir::Deferred).filter_map(|place| place.name);
+/// Whether it is a torn report of something that has its cause in its name.
+fn is_stood_in_for(life: &Life, finding: &Finding) -> bool {
+    let world = life.sim.world();
+    let deferred = world.disk.names().filter(|(key, _)| key.0 == Some(Dir::Deferred));
+    let names = deferred.filter_map(|(key, _)| key.1.parse::<Name>().ok());
     let mut named = names.filter(|name| name.cause.is_some()).map(|name| report_name(name.id));
     finding.trouble == Trouble::Report && named.any(|report| *finding.place.name == *report)
 }
@@ -224,7 +226,7 @@ fn findings(life: &Life, after: &[Place], ledger: &Ledger) -> Vec<String> {
     match check(life.owner.spool(), CheckOptions::default(), &mut |_| ()) {
         Ok(checked) => (checked.findings.into_iter())
             .filter(|finding| !bad.contains_key(&finding.place.to_string()))
-            .filter(|finding| finding.trouble != Trouble::Journal && !is_stood_in_for(finding, after))
+            .filter(|finding| finding.trouble != Trouble::Journal && !is_stood_in_for(life, finding))
             .map(|finding| format!("check finds {}: {}", finding.place, finding.detail))
             .collect(),
         Err(error) => vec![error.to_string()],
