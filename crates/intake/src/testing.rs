@@ -7,6 +7,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::os::fd::BorrowedFd;
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use lazaret_envelope::Timestamp;
 use lazaret_spool::storage::{LockFile, Room, Status, Storage, StoredFile};
@@ -158,6 +159,14 @@ impl Storage for FaultyDisk {
     fn room(&self) -> io::Result<Room> {
         self.faults.check("room")?;
         self.disk.room()
+    }
+
+    fn is_in_place(&self, dir: Dir) -> io::Result<bool> {
+        self.disk.is_in_place(dir)
+    }
+
+    fn pause(&self, time: Duration) {
+        self.disk.pause(time);
     }
 
     fn now(&self) -> Timestamp {

@@ -176,7 +176,8 @@ impl TakenCopy {
 /// then look whether it is still there.
 pub(crate) fn create_locked(spool: &Spool, dir: Dir, text: &str) -> Result<Box<dyn StoredFile>, SpoolError> {
     for _ in 0..LOCK_TRIES {
-        let file = spool.storage.create(dir, text).context(|| format!("create {dir}/{text}"))?;
+        let created = spool.storage.create(dir, text).context(|| format!("create {dir}/{text}"));
+        let file = created.map_err(|error| spool.or_displaced(&[dir], error))?;
         let locked = file.try_lock().context(|| format!("lock {dir}/{text}"))?;
         if !locked {
             // Somebody is just looking whether anybody holds it.
@@ -230,7 +231,8 @@ impl Locked {
     fn rename(&self, dir: Dir, name: Name) -> Result<(), SpoolError> {
         let (from, to) = (self.name.to_string(), name.to_string());
         let renamed = self.spool.storage.rename((Dir::Tmp, &from), (dir, &to));
-        renamed.context(|| format!("rename {self} to {dir}/{to}"))
+        let renamed = renamed.context(|| format!("rename {self} to {dir}/{to}"));
+        renamed.map_err(|error| self.spool.or_displaced(&[Dir::Tmp, dir], error))
     }
 }
 

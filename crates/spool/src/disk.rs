@@ -12,6 +12,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use lazaret_envelope::Timestamp;
 use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
@@ -157,6 +158,19 @@ impl Storage for Disk {
         Ok(fs::renameat_with(self.dir(from.0)?, from.1, self.dir(to.0)?, to.1, RenameFlags::NOREPLACE)?)
     }
 
+    fn is_in_place(&self, dir: Dir) -> io::Result<bool> {
+        let place = |stat: fs::Stat| (stat.st_dev, stat.st_ino);
+        let held = (place(fs::fstat(&self.top)?), place(fs::fstat(self.dir(dir)?)?));
+        let named = fs::stat(&self.root).and_then(|root| {
+            let dir = fs::statat(&self.top, dir.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
+            Ok((place(root), place(dir)))
+        });
+        match named {
+            Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
+            named => Ok(named? == held),
+        }
+    }
+
     fn workers(&self) -> io::Result<Vec<WorkerId>> {
         let mut workers = Vec::new();
         self.list(Dir::Workers, &mut |name| workers.extend(WorkerId::from_name(name)))?;
@@ -203,6 +217,10 @@ impl Storage for Disk {
         let bytes = fs2::available_space(&self.root)?;
         // btrfs allots inodes as it goes and says that it has none at all.
         Ok(Room { bytes, inodes: (system.f_files > 0).then_some(system.f_favail) })
+    }
+
+    fn pause(&self, time: Duration) {
+        std::thread::sleep(time);
     }
 
     fn now(&self) -> Timestamp {

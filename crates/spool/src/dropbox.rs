@@ -17,7 +17,7 @@ use lazaret_envelope::{
 };
 
 use crate::accept::{Accepted, create_locked};
-use crate::error::{Context, SpoolError};
+use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{DROP_WRITING, Dir, TAKEN};
 use crate::name::Name;
 use crate::owner::Owner;
@@ -81,8 +81,12 @@ impl Owner {
         let id = self.spool.new_id();
         let name = taken_name(id);
         match storage.rename_foreign((Dir::Drop, raw), (Dir::Tmp, &name)) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
-            other => other.context(|| format!("rename drop/{shown} to tmp/{name}"))?,
+            Ok(()) => {}
+            Err(error) => {
+                let error = SpoolError::new(format!("rename drop/{shown} to tmp/{name}"), error);
+                let error = self.spool.or_displaced(&[Dir::Drop, Dir::Tmp], error);
+                return if error.severity() == Severity::Gone { Ok(None) } else { Err(error) };
+            }
         }
         self.sync_dir(Dir::Tmp)?;
         self.sync_dir(Dir::Drop)?;

@@ -5,6 +5,10 @@
 
 use std::io;
 
+use rustix::io::Errno;
+
+use crate::layout::Dir;
+
 /// What an error means for whoever meets it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Severity {
@@ -40,10 +44,15 @@ impl SpoolError {
         Self { unsure: true, ..self }
     }
 
+    /// A directory is not where it was any more.
+    pub(crate) fn displaced(dir: Dir) -> Self {
+        let source = io::Error::other("it was removed or renamed away; put it back and start again");
+        Self::new(format!("find {dir}"), source).unsure()
+    }
+
     /// How bad it is.
     #[must_use]
     pub fn severity(&self) -> Severity {
-        use rustix::io::Errno;
         if self.unsure {
             return Severity::Broken;
         }
@@ -53,6 +62,14 @@ impl SpoolError {
             Some(Errno::ACCESS | Errno::PERM) => Severity::Forbidden,
             _ => Severity::Broken,
         }
+    }
+
+    /// Whether it is for want of descriptors, in this process or on the machine,
+    /// and not of room on the disk.
+    #[must_use]
+    pub fn is_out_of_files(&self) -> bool {
+        let errno = self.source.raw_os_error().map(Errno::from_raw_os_error);
+        matches!(errno, Some(Errno::MFILE | Errno::NFILE))
     }
 
     /// The error of the operating system.

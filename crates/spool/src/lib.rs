@@ -35,6 +35,7 @@ mod spool;
 mod state;
 pub mod storage;
 mod table;
+mod throttle;
 mod twins;
 mod window;
 
@@ -55,4 +56,5 @@ pub use repair::{Outcome, Repaired};
 pub use spool::{Counts, OpenError, Spool};
 pub use state::{Claim, Outbound, Waiting};
 pub use table::{INTERRUPTIONS_MAX, STRIKES_MAX};
+pub use throttle::Throttle;
 pub use window::Window;

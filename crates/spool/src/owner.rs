@@ -10,7 +10,6 @@ use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
-use std::thread;
 use std::time::Duration;
 
 use lazaret_envelope::{Line, MessageId};
@@ -25,6 +24,7 @@ use crate::spool::Spool;
 use crate::state::Claim;
 use crate::storage::{LOCK_TEXT_BYTES_MAX, LockFile};
 use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
+use crate::throttle::Throttle;
 
 /// The owner of a spool. Cheap to clone; the lock goes with the last clone.
 #[derive(Clone)]
@@ -43,6 +43,9 @@ struct Shared {
     releasing: RwLock<()>,
     was_clean: bool,
     in_order: AtomicBool,
+    /// Room is not waited for any more.
+    stopping: AtomicBool,
+    no_room: Throttle,
 }
 
 /// What messages that moved on or are finished left behind that is not durable
@@ -83,9 +86,6 @@ pub enum TakeError {
 /// What the lock file says after a clean stop.
 const STOPPED: &str = "stopped cleanly\n";
 
-/// How long a rename waits for room in a directory before it gives up.
-const ROOM_TRIES: u32 = 60;
-
 /// Pause between two looks for room.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
@@ -124,8 +124,17 @@ impl Owner {
         );
         lock.replace(&holder).map_err(io)?;
         let in_order = AtomicBool::new(was_clean);
-        let (unsynced, flushing, releasing) = Default::default();
-        let shared = Shared { lock: Mutex::new(lock), unsynced, flushing, releasing, was_clean, in_order };
+        let (unsynced, flushing, releasing, stopping, no_room) = Default::default();
+        let shared = Shared {
+            lock: Mutex::new(lock),
+            unsynced,
+            flushing,
+            releasing,
+            was_clean,
+            in_order,
+            stopping,
+            no_room,
+        };
         Ok(Self { spool, shared: Arc::new(shared) })
     }
 
@@ -283,28 +292,37 @@ impl Owner {
     }
 
     /// Renames a message; `false` if the name is gone. A directory without room
-    /// for the name is waited for: mail on its way out makes some.
+    /// for the name is waited for, until the owner is to stop: mail on its way
+    /// out makes some.
     pub(crate) fn try_rename(&self, from: (Dir, Name), to: (Dir, Name)) -> Result<bool, SpoolError> {
         let (old, new) = (from.1.to_string(), to.1.to_string());
-        for attempt in 1.. {
+        loop {
             let renamed = self.spool.storage.rename((from.0, &old), (to.0, &new));
-            let error = match renamed.context(|| format!("rename {}/{old} to {}/{new}", from.0, to.0)) {
-                Ok(()) => return Ok(true),
-                Err(error) => error,
+            let renamed = renamed.context(|| format!("rename {}/{old} to {}/{new}", from.0, to.0));
+            let Err(error) = renamed.map_err(|error| self.spool.or_displaced(&[from.0, to.0], error)) else {
+                return Ok(true);
             };
             match error.severity() {
                 Severity::Gone => {
                     warn!(id = %from.1.id, "{}/{old} is gone: somebody else moved it", from.0);
                     return Ok(false);
                 }
-                Severity::NoRoom if attempt < ROOM_TRIES => {
-                    error!(id = %from.1.id, %error, attempt, "no room for a rename; waiting");
-                    thread::sleep(ROOM_PAUSE);
+                Severity::NoRoom if !self.shared.stopping.load(Ordering::Relaxed) => {
+                    if let Some(unsaid) = self.shared.no_room.say() {
+                        error!(id = %from.1.id, %error, unsaid,
+                            "no room for a name in a directory: what is in hand waits until there is some; \
+                             make room on the spool's disk");
+                    }
+                    self.spool.storage.pause(ROOM_PAUSE);
                 }
                 _ => return Err(error),
             }
         }
-        unreachable!("the loop ends by returning")
+    }
+
+    /// From now on nothing waits for room any more: what has none stays where it is.
+    pub fn wait_no_more(&self) {
+        self.shared.stopping.store(true, Ordering::Relaxed);
     }
 
     /// Moves a message to another state, durably; `false` if it is gone.

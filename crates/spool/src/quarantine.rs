@@ -92,7 +92,8 @@ impl Owner {
         let file_name = report_name(report.id);
         self.remove_if_there(Dir::Deferred, &file_name)?;
         let operation = || format!("write deferred/{file_name}");
-        let mut file = self.spool.storage.create(Dir::Deferred, &file_name).context(operation)?;
+        let created = self.spool.storage.create(Dir::Deferred, &file_name).context(operation);
+        let mut file = created.map_err(|error| self.spool.or_displaced(&[Dir::Deferred], error))?;
         file.append(report.to_string().as_bytes()).context(operation)?;
         file.sync().context(operation)
     }

@@ -48,6 +48,7 @@ impl Owner {
     /// An operation failed; the next start goes on.
     pub fn recover(&self) -> Result<Recovered, SpoolError> {
         let mut recovered = Recovered::default();
+        self.spool.expect_all_in_place()?;
         if !self.was_clean() {
             // Where only the process went down, what it did last is visible and
             // not durable: nothing may be concluded from it before it is.

@@ -14,7 +14,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use lazaret_envelope::{Line, MessageId, Timestamp};
 
 use crate::disk::Disk;
-use crate::error::{Context, SpoolError};
+use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{CONTROL_SOCKET, Dir, VERSION_FILE, VERSION_TEXT};
 use crate::name::Name;
 use crate::storage::{Room, Storage, write_version};
@@ -201,9 +201,37 @@ impl Spool {
     }
 
     /// Makes the names of a directory durable. Where that fails, whatever it is
-    /// that failed, nobody knows what is durable: the spool is broken.
+    /// that failed, nobody knows what is durable: the spool is broken. So it is
+    /// where the directory is another one by now, in which nobody will look.
     pub(crate) fn sync_dir(&self, dir: Dir) -> Result<(), SpoolError> {
-        self.storage.sync_dir(dir).context(|| format!("sync {dir}")).map_err(SpoolError::unsure)
+        self.storage.sync_dir(dir).context(|| format!("sync {dir}")).map_err(SpoolError::unsure)?;
+        self.expect_in_place(dir)
+    }
+
+    fn expect_in_place(&self, dir: Dir) -> Result<(), SpoolError> {
+        match self.storage.is_in_place(dir).context(|| format!("look at {dir}"))? {
+            true => Ok(()),
+            false => Err(SpoolError::displaced(dir)),
+        }
+    }
+
+    /// Makes sure that every directory is where it belongs, and is open: later
+    /// there may be no descriptor left for one.
+    ///
+    /// # Errors
+    /// One was removed or renamed away, or can't be looked at.
+    pub fn expect_all_in_place(&self) -> Result<(), SpoolError> {
+        Dir::FIXED.into_iter().try_for_each(|dir| self.expect_in_place(dir))
+    }
+
+    /// A name of `dirs` was not found: where that is so because one of them is
+    /// gone, it is what is wrong, and nobody moved a message.
+    pub(crate) fn or_displaced(&self, dirs: &[Dir], error: SpoolError) -> SpoolError {
+        if error.severity() != Severity::Gone {
+            return error;
+        }
+        let missing = |dir: &&Dir| matches!(self.storage.is_in_place(**dir), Ok(false));
+        dirs.iter().find(missing).map_or(error, |dir| SpoolError::displaced(*dir))
     }
 
     /// A new id: later than every one that this process gave out before.

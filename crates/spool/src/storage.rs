@@ -7,6 +7,7 @@
 
 use std::io;
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use lazaret_envelope::Timestamp;
 
@@ -212,6 +213,14 @@ pub trait Storage: Send + Sync {
     /// As renameat2(2) with `RENAME_NOREPLACE`.
     fn rename_foreign(&self, from: (Dir, &std::ffi::OsStr), to: (Dir, &str)) -> io::Result<()>;
 
+    /// Whether the names under which a directory was opened still lead to it:
+    /// neither it nor one above it was removed or renamed away. Opens it, if that
+    /// was not done yet.
+    ///
+    /// # Errors
+    /// As open(2) and fstat(2).
+    fn is_in_place(&self, dir: Dir) -> io::Result<bool>;
+
     /// The workers that have a directory.
     ///
     /// # Errors
@@ -247,6 +256,9 @@ pub trait Storage: Send + Sync {
     /// # Errors
     /// As statvfs(3).
     fn room(&self) -> io::Result<Room>;
+
+    /// Lets time pass.
+    fn pause(&self, time: Duration);
 
     /// The time.
     fn now(&self) -> Timestamp;

@@ -85,10 +85,6 @@ impl Explorer {
             let Some(step) = snapshot.step else { continue };
             for error in [Errno::IO, Errno::NOSPC] {
                 let what = &snapshot.before;
-                // A rename without room waits for a minute of real time.
-                if error == Errno::NOSPC && what.starts_with("rename") {
-                    continue;
-                }
                 self.begin(&format!("{} with {error:?} at step {step}, {what}", history.name));
                 let last =
                     record(history, Some(Fault { step, error })).pop().expect("there is always an end");
