@@ -17,7 +17,7 @@ use super::disk::State;
 use super::judge::{judge, places, there};
 use super::ledger::Ledger;
 use super::life::{Life, Step};
-use super::world::{Fault, Sim, Snapshot};
+use super::world::{At, Fault, Sim, Snapshot};
 use crate::Dir;
 
 /// Kinds of violations that are kept; of the others only the number.
@@ -83,16 +83,29 @@ impl Explorer {
     pub(super) fn failures(&mut self, history: &History) {
         for snapshot in record(history, None) {
             let Some(step) = snapshot.step else { continue };
-            for error in [Errno::IO, Errno::NOSPC] {
-                let what = &snapshot.before;
-                self.begin(&format!("{} with {error:?} at step {step}, {what}", history.name));
-                let last =
-                    record(history, Some(Fault { step, error })).pop().expect("there is always an end");
+            for (error, lasting) in [(Errno::IO, false), (Errno::IO, true), (Errno::NOSPC, false)] {
+                let fault = Fault { at: At::Change(step), error, lasting };
                 // After a failed fsync nothing is believed until the machine was
                 // started anew: assumption 5.
-                self.crash(&last, 1, !what.starts_with("sync"));
+                let killed = !lasting && !snapshot.before.starts_with("sync");
+                self.failure(history, fault, &snapshot.before, killed);
             }
         }
+    }
+
+    /// The history with each of its looks failing, and a crash after it.
+    pub(super) fn blind(&mut self, history: &History) {
+        for look in 0..looks(history) {
+            for error in [Errno::IO, Errno::MFILE] {
+                self.failure(history, Fault { at: At::Look(look), error, lasting: false }, "a look", true);
+            }
+        }
+    }
+
+    fn failure(&mut self, history: &History, fault: Fault, what: &str, killed: bool) {
+        self.begin(&format!("{} with {fault:?}, {what}", history.name));
+        let last = record(history, Some(fault)).pop().expect("there is always an end");
+        self.crash(&last, 1, killed);
     }
 
     pub(super) fn begin(&mut self, history: &str) {
@@ -246,6 +259,8 @@ fn record(history: &History, fault: Option<Fault>) -> Vec<Snapshot> {
     {
         let mut world = sim.world();
         world.recorded = Some(Vec::new());
+        // Those of the start don't count.
+        world.looks = 0;
         world.fault = fault;
     }
     let ended = (history.run)(&mut life);
@@ -253,6 +268,16 @@ fn record(history: &History, fault: Option<Fault>) -> Vec<Snapshot> {
     life.moment("the end of the history");
     let recorded = sim.world().recorded.take();
     recorded.expect("was recorded")
+}
+
+/// How often a history looks at something, once it has begun.
+fn looks(history: &History) -> usize {
+    let sim = Sim::boot(Snapshot::blank());
+    let mut life = Life::start(&sim).expect("an empty spool can be started");
+    sim.world().looks = 0;
+    let ended = (history.run)(&mut life);
+    assert!(ended.is_ok(), "{}: {}", history.name, ended.unwrap_err());
+    sim.world().looks
 }
 
 impl State {

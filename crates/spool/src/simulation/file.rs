@@ -56,9 +56,10 @@ impl SimFile {
         Ok(())
     }
 
-    fn lock(&self) -> bool {
+    fn lock(&self) -> io::Result<bool> {
         let mut world = self.sim.world();
-        *world.locks.entry(self.inode).or_insert(self.handle) == self.handle
+        world.look()?;
+        Ok(*world.locks.entry(self.inode).or_insert(self.handle) == self.handle)
     }
 
     fn fsync(&self) -> io::Result<()> {
@@ -82,7 +83,10 @@ impl StoredFile for SimFile {
     }
 
     fn read_at(&self, buffer: &mut [u8], offset: u64) -> io::Result<usize> {
-        let bytes = self.sim.world().disk.inodes[&self.inode].cached.clone();
+        let mut world = self.sim.world();
+        world.look()?;
+        let bytes = world.disk.inodes[&self.inode].cached.clone();
+        drop(world);
         let from = usize::try_from(offset).expect("a small file").min(bytes.len());
         let count = buffer.len().min(bytes.len() - from);
         buffer[..count].copy_from_slice(&bytes[from..from + count]);
@@ -101,15 +105,19 @@ impl StoredFile for SimFile {
     }
 
     fn status(&self) -> io::Result<Status> {
-        Ok(status(&self.sim.world().disk, self.inode))
+        let mut world = self.sim.world();
+        world.look()?;
+        Ok(status(&world.disk, self.inode))
     }
 
     fn try_lock(&self) -> io::Result<bool> {
-        Ok(self.lock())
+        self.lock()
     }
 
     fn is_linked(&self) -> io::Result<bool> {
-        Ok(self.sim.world().disk.links(self.inode) > 0)
+        let mut world = self.sim.world();
+        world.look()?;
+        Ok(world.disk.links(self.inode) > 0)
     }
 
     fn descriptor(&self) -> Option<BorrowedFd<'_>> {
@@ -119,7 +127,7 @@ impl StoredFile for SimFile {
 
 impl LockFile for SimFile {
     fn try_lock(&self) -> io::Result<bool> {
-        Ok(self.lock())
+        self.lock()
     }
 
     fn text(&mut self) -> io::Result<Vec<u8>> {

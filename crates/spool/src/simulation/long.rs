@@ -7,7 +7,7 @@ use super::disk::State;
 use super::explore::{Explorer, decide};
 use super::life::{Life, Step};
 use super::random::Random;
-use super::world::{Fault, Sim, Snapshot};
+use super::world::{At, Fault, Sim, Snapshot};
 use crate::{Claim, Dir, Outbound};
 use rustix::io::Errno;
 
@@ -59,7 +59,8 @@ impl Long {
         {
             let mut world = sim.world();
             world.crash_at = Some(at);
-            world.fault = fails.then_some(Fault { step: self.random.below(CHANGES_MAX), error: Errno::IO });
+            let at = At::Change(self.random.below(CHANGES_MAX));
+            world.fault = fails.then_some(Fault { at, error: Errno::IO, lasting: false });
         }
         let lived = self.acts(&sim);
         (self.claims, self.outbound) = (Vec::new(), Vec::new());

@@ -49,6 +49,14 @@ fn every_failing_change_of_short_histories() {
     explorer.assert_none();
 }
 
+#[test]
+fn every_failing_look_of_short_histories() {
+    let mut explorer = Explorer::default();
+    HISTORIES.iter().for_each(|history| explorer.blind(history));
+    explorer.print_figures("short histories with failing looks");
+    explorer.assert_none();
+}
+
 /// `LAZARET_SEED` draws one history only, `LAZARET_SIMULATION=long` many.
 #[test]
 fn long_histories_drawn_at_random() {

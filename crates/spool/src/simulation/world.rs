@@ -56,12 +56,22 @@ impl Snapshot {
     }
 }
 
-/// A change that fails.
+/// An operation, counted from the start of the world.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum At {
+    /// One that changes something.
+    Change(usize),
+    /// One that only looks.
+    Look(usize),
+}
+
+/// An operation that fails.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Fault {
-    /// Which one, counted from the start of the world.
-    pub(super) step: usize,
+    pub(super) at: At,
     pub(super) error: Errno,
+    /// So does everything after it: the disk is gone.
+    pub(super) lasting: bool,
 }
 
 pub(super) struct World {
@@ -71,7 +81,11 @@ pub(super) struct World {
     pub(super) recorded: Option<Vec<Snapshot>>,
     /// Changes that were made or failed.
     pub(super) steps: usize,
+    /// Looks that were taken or failed.
+    pub(super) looks: usize,
     pub(super) fault: Option<Fault>,
+    /// The fault has begun, and lasts.
+    gone: bool,
     /// Before which change all goes down: the instant is kept, and what goes on
     /// in this world after it counts for nothing.
     pub(super) crash_at: Option<usize>,
@@ -114,8 +128,21 @@ impl World {
             self.crashed = Some(self.snapshot(&what()));
         }
         self.steps += 1;
+        self.fail(At::Change(self.steps - 1))
+    }
+
+    /// Something is about to be looked at, unless that has to fail.
+    pub(super) fn look(&mut self) -> Result<(), Errno> {
+        self.looks += 1;
+        self.fail(At::Look(self.looks - 1))
+    }
+
+    fn fail(&mut self, at: At) -> Result<(), Errno> {
         match self.fault {
-            Some(fault) if fault.step + 1 == self.steps => Err(fault.error),
+            Some(fault) if fault.at == at || self.gone => {
+                self.gone = fault.lasting;
+                Err(fault.error)
+            }
             _ => Ok(()),
         }
     }
@@ -129,14 +156,16 @@ impl Sim {
     /// A machine that has just been started on the disk: nothing is locked.
     pub(super) fn boot(from: Snapshot) -> Self {
         let Snapshot { disk, ledger, seconds, random, .. } = from;
-        let (locks, handles, steps) = Default::default();
+        let (locks, handles, steps, looks, gone) = Default::default();
         let (recorded, fault, crash_at, crashed) = (None, None, None, None);
         let world = World {
             disk,
             ledger,
             recorded,
             steps,
+            looks,
             fault,
+            gone,
             crash_at,
             crashed,
             seconds,
@@ -183,7 +212,10 @@ impl Storage for Sim {
     }
 
     fn open(&self, dir: Dir, name: &str) -> io::Result<Box<dyn StoredFile>> {
-        let inode = self.world().disk.find(&key(dir, name))?;
+        let mut world = self.world();
+        world.look()?;
+        let inode = world.disk.find(&key(dir, name))?;
+        drop(world);
         Ok(Box::new(self.handle(inode)))
     }
 
@@ -212,7 +244,8 @@ impl Storage for Sim {
     }
 
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {
-        let world = self.world();
+        let mut world = self.world();
+        world.look()?;
         let files = world.disk.names().filter(|(key, _)| key.0 == Some(dir)).map(|(key, _)| key.1.clone());
         let names: Vec<String> = files.chain(world.disk.directories(dir)).collect();
         drop(world);
@@ -221,7 +254,8 @@ impl Storage for Sim {
     }
 
     fn status(&self, dir: Dir, name: &OsStr) -> io::Result<Status> {
-        let world = self.world();
+        let mut world = self.world();
+        world.look()?;
         if (dir, text(name)) == (Dir::Top, ".")
             || world.disk.directories(dir).any(|found| found == text(name))
         {
@@ -236,7 +270,9 @@ impl Storage for Sim {
     }
 
     fn workers(&self) -> io::Result<Vec<WorkerId>> {
-        Ok(self.world().disk.workers.clone())
+        let mut world = self.world();
+        world.look()?;
+        Ok(world.disk.workers.clone())
     }
 
     /// Only those of workers are ever missing.
