@@ -33,6 +33,9 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
+/// Pause after a connection that failed.
+const FAILED_PAUSE: Duration = Duration::from_millis(100);
+
 /// What can be asked of a daemon.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -100,7 +103,11 @@ pub fn listen(spool: &Spool, ask: impl Fn(Asked) + Send + 'static) -> io::Result
         for connection in listener.incoming() {
             match connection.and_then(|connection| serve(connection, &ask)) {
                 Ok(()) => {}
-                Err(error) => debug!(%error, "a command's connection failed"),
+                Err(error) => {
+                    debug!(%error, "a command's connection failed");
+                    // Without a descriptor it fails at once, again and again.
+                    std::thread::sleep(FAILED_PAUSE);
+                }
             }
         }
     })?;

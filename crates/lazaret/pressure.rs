@@ -17,7 +17,9 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use lazaret_intake::{IntakeGate, Pause};
+use lazaret_envelope::ByteSize;
+use lazaret_intake::{IntakeGate, Pause, Reserve};
+use rustix::io::Errno;
 use serde::{Deserialize, Deserializer};
 use tracing::{info, warn};
 
@@ -27,6 +29,13 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Above which share of time intake closes. A machine with memory to spare shows
 /// less than 1 %, one that thrashes more than 30.
 const MEMORY_PRESSURE: Percent = Percent(10);
+
+/// Room for reports and journals of tens of thousands of messages, and for what a
+/// hundred sessions take before they see that there is too little.
+const RESERVE: ByteSize = ByteSize(64 << 20);
+
+/// Inodes for the same: a report or a journal is one.
+const RESERVE_INODES: u64 = 1_000;
 
 /// Intake opens below this part of the threshold: one of so many.
 const OPEN_BELOW: f64 = 2.0;
@@ -39,11 +48,23 @@ pub struct IntakeConfig {
     /// group, had to wait for memory, above which intake closes. Default `"10%"`;
     /// `"100%"` for never.
     pub memory_pressure: Percent,
+    /// Free bytes on the spool's disk that new mail may not use, so that what is
+    /// there can go on: below it, clients are told 452. Default `"64MiB"`.
+    pub reserve: ByteSize,
+    /// Free inodes, likewise. Default 1,000.
+    pub reserve_inodes: u64,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
-        Self { memory_pressure: MEMORY_PRESSURE }
+        Self { memory_pressure: MEMORY_PRESSURE, reserve: RESERVE, reserve_inodes: RESERVE_INODES }
+    }
+}
+
+impl IntakeConfig {
+    /// Room that new mail may not use.
+    pub fn reserve(&self) -> Reserve {
+        Reserve { bytes: self.reserve.0, inodes: self.reserve_inodes }
     }
 }
 
@@ -127,6 +148,8 @@ fn watch(threshold: Percent, gate: &IntakeGate, read: impl Fn() -> io::Result<f6
                 }
             }
             Ok(_) => {}
+            // Says nothing about memory; the next look may work.
+            Err(error) if is_out_of_files(&error) => {}
             Err(error) => {
                 info!(%error, "the kernel does not tell of memory pressure: intake does not depend on it");
                 gate.resume(Pause::Pressure);
@@ -137,6 +160,10 @@ fn watch(threshold: Percent, gate: &IntakeGate, read: impl Fn() -> io::Result<f6
             return;
         }
     }
+}
+
+fn is_out_of_files(error: &io::Error) -> bool {
+    matches!(Errno::from_io_error(error), Some(Errno::MFILE | Errno::NFILE))
 }
 
 /// The highest of what the files tell.
@@ -165,16 +192,18 @@ fn waited(text: &str) -> Option<f64> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use lazaret_intake::Reserve;
     use std::cell::RefCell;
 
     /// What the gate is after each of the readings; an empty text can't be read.
     fn states(threshold: &str, readings: &[&str]) -> Vec<bool> {
-        let gate = IntakeGate::new(Reserve::default(), |_| {});
+        let gate = IntakeGate::new(IntakeConfig::default().reserve(), |_| {});
         let (states, left) = (RefCell::default(), RefCell::new(readings.iter()));
         let closed = || gate.paused() == Some(Pause::Pressure);
         let read = || {
             let text = left.borrow_mut().next().expect("no further reading");
+            if *text == "no descriptor" {
+                Err(Errno::MFILE)?
+            }
             waited(text).ok_or_else(|| io::Error::other("nothing"))
         };
         let tick = || {
@@ -207,6 +236,7 @@ mod tests {
     fn intake_does_not_stay_closed_when_nothing_is_told_any_more() {
         assert_eq!(states("10%", &[&some("50.00"), ""]), [true, false]);
         assert_eq!(states("10%", &["some avg10=much"]), [false]);
+        assert_eq!(states("10%", &[&some("50.00"), "no descriptor", &some("0.00")]), [true, true, false]);
     }
 
     #[test]
@@ -227,7 +257,7 @@ mod tests {
 
     #[test]
     fn a_watch_ends_with_its_value() {
-        let gate = Arc::new(IntakeGate::new(Reserve::default(), |_| {}));
+        let gate = Arc::new(IntakeGate::new(IntakeConfig::default().reserve(), |_| {}));
         drop(PressureWatch::start(&IntakeConfig::default(), Arc::clone(&gate)).unwrap());
         assert_eq!(Arc::strong_count(&gate), 1);
     }
@@ -236,6 +266,7 @@ mod tests {
     fn shares_are_read() {
         let config: IntakeConfig = toml::from_str("memory_pressure = \"25%\"").unwrap();
         assert_eq!(config.memory_pressure.to_string(), "25%");
+        assert_eq!(config.reserve(), Reserve { bytes: 64 << 20, inodes: 1_000 });
         for text in ["10", "0%", "101%", "-1%", "1.5%", "%"] {
             assert!(text.parse::<Percent>().unwrap_err().contains("such as \"10%\""), "{text}");
         }

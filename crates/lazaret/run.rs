@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
 use lazaret_delivery::{Delivery, TransportConfig};
 use lazaret_envelope::Timestamp;
-use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause, Reserve};
+use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause};
 use lazaret_route::RouteTable;
 use lazaret_spool::{Owner, Spool, SpoolError};
 use lazaret_worker::{Backlog, Pool, StartError};
@@ -64,6 +64,12 @@ pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
         warn!("configuration: {warning}");
     }
     let owner = Owner::take(Spool::create(&config.spool)?)?;
+    if let Some(doubt) = lazaret_spool::doubt(&config.spool) {
+        warn!(
+            "the spool {} is on {doubt}; put it on a local disk with ext4, xfs or btrfs",
+            config.spool.display()
+        );
+    }
     let deferred_before = owner.spool().count()?.deferred;
     owner.recover()?;
     let mut daemon = Daemon::start(config, owner)?;
@@ -136,7 +142,7 @@ impl Daemon {
             _ => Failure::new(exit::OS, error),
         })?;
         let report = sender.clone();
-        let gate = Arc::new(IntakeGate::new(Reserve::default(), move |error| {
+        let gate = Arc::new(IntakeGate::new(config.intake.reserve(), move |error| {
             drop(report.send(Event::Broken(error.to_string())))
         }));
         let mut daemon = Self {
@@ -207,7 +213,7 @@ impl Daemon {
 
     /// Works off what is there.
     fn drain(&mut self) -> Result<Ended, Failure> {
-        let mut waiting = Waiting::new(self.owner.clone());
+        let mut waiting = self.waiting();
         waiting.wake_due()?;
         let mut drop_watcher = self.drop_watcher();
         while drop_watcher.sweep(&|| true)?.more {}
@@ -235,6 +241,10 @@ impl Daemon {
         Ok(all_dispatched && self.delivery.in_flight() == 0)
     }
 
+    fn waiting(&self) -> Waiting {
+        Waiting::new(self.owner.clone(), self.config.retry.max)
+    }
+
     fn drop_watcher(&self) -> DropWatcher {
         DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate), self.config.workers.max_size.0)
     }
@@ -243,13 +253,16 @@ impl Daemon {
         let (waiting, notices) = unbounded();
         let (dropped, knocks) = bounded(1);
         let sender = self.sender.clone();
-        let waiting_thread =
-            Waiting::new(self.owner.clone()).start(notices, Arc::clone(&self.stop), move |error| {
-                drop(sender.send(Event::Broken(error.to_string())));
-            });
+        let waiting_thread = self.waiting().start(notices, Arc::clone(&self.stop), move |error| {
+            drop(sender.send(Event::Broken(error.to_string())));
+        });
         self.threads.push(waiting_thread?);
         let watcher = Watcher { backlog: Arc::clone(&self.backlog), waiting, dropped };
-        self.threads.push(watcher.start(self.owner.spool(), Arc::clone(&self.stop))?);
+        let sender = self.sender.clone();
+        let watcher = watcher.start(self.owner.spool(), Arc::clone(&self.stop), move |error| {
+            drop(sender.send(Event::Broken(error.to_string())));
+        });
+        self.threads.push(watcher?);
         let (mut drop_watcher, stop, sender) =
             (self.drop_watcher(), Arc::clone(&self.stop), self.sender.clone());
         let sweep = move || {
@@ -322,7 +335,7 @@ impl Daemon {
             since: self.since.strftime("%FT%TZ").to_string(),
             oldest_incoming: self.backlog.oldest().map(|time| time.strftime("%FT%TZ").to_string()),
             sessions: self.gate.counters().sessions,
-            intake_paused: self.gate.paused().map(|pause| pause.words().to_owned()),
+            intake_paused: self.gate.closed().map(str::to_owned),
             routing_paused: self.backlog.paused().map(str::to_owned),
             workers: self.pool.status().into_iter().map(Into::into).collect(),
             transports: self.delivery.status().into_iter().map(Into::into).collect(),
@@ -361,6 +374,7 @@ impl Daemon {
     fn stop(self) {
         let started = Instant::now();
         self.stop.store(true, Ordering::Relaxed);
+        self.owner.wait_no_more();
         self.listeners.iter().for_each(ListenerHandle::close);
         for listener in self.listeners {
             listener.stop(SESSION_GRACE.saturating_sub(started.elapsed()));

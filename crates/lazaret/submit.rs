@@ -58,7 +58,8 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
     let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
     let spool = open(&config).map_err(|error| ours(&error))?;
     let speak = voice == Voice::Reply || arguments.verbose;
-    let submission = arguments.into_submission(config.hostname, config.workers.max_size.0);
+    let submission =
+        arguments.into_submission(config.hostname, config.workers.max_size.0, config.intake.reserve());
     let queued = submit(&spool, &submission, io::stdin().lock())
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     if speak {

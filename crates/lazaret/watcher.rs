@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use crossbeam_channel::Sender;
 use lazaret_intake::Watch;
-use lazaret_spool::{Dir, Name, Spool};
+use lazaret_spool::{Dir, Name, Spool, SpoolError, Throttle};
 use lazaret_worker::Backlog;
 use tracing::warn;
 
@@ -32,20 +32,32 @@ pub struct Watcher {
 
 impl Watcher {
     /// Watches until `stop`.
-    pub fn start(self, spool: &Spool, stop: Arc<AtomicBool>) -> io::Result<JoinHandle<()>> {
+    pub fn start(
+        self,
+        spool: &Spool,
+        stop: Arc<AtomicBool>,
+        on_broken: impl Fn(SpoolError) + Send + 'static,
+    ) -> io::Result<JoinHandle<()>> {
         let mut watch = Watch::new(spool, &[Dir::Incoming, Dir::Waiting, Dir::Drop])?;
+        let spool = spool.clone();
         thread::Builder::new().name("watcher".into()).spawn(move || {
-            let mut looked = Instant::now();
+            let (mut looked, failing) = (Instant::now(), Throttle::default());
             while !stop.load(Ordering::Relaxed) {
                 match watch.wait(STOP_EVERY) {
                     Ok(notices) => notices.iter().for_each(|(dir, name)| self.tell(*dir, name.as_deref())),
                     Err(error) => {
-                        warn!(%error, "watching the spool failed; looking every so often instead");
+                        if let Some(unsaid) = failing.say() {
+                            warn!(%error, unsaid, "watching the spool failed; looking every so often instead");
+                        }
                         thread::sleep(STOP_EVERY);
                     }
                 }
                 if looked.elapsed() >= LOOK_EVERY {
                     looked = Instant::now();
+                    // Nothing else would find out while there is no mail.
+                    if let Err(error) = spool.expect_all_in_place() {
+                        return on_broken(error);
+                    }
                     [Dir::Incoming, Dir::Drop].into_iter().for_each(|dir| self.tell(dir, None));
                 }
             }

@@ -14,7 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, select};
-use lazaret_spool::{Outbound, SpoolError};
+use lazaret_spool::{Outbound, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RetryConfig, TransportConfig};
@@ -57,6 +57,8 @@ pub(crate) struct Shared {
     /// The spool can't be relied on any more.
     broken: AtomicBool,
     on_broken: Box<dyn Fn(SpoolError) + Send + Sync>,
+    /// Journals that there is no room for.
+    pub(crate) no_room: Throttle,
     stopped: Receiver<Infallible>,
     /// Given to each thread, so that the end of all can be waited for; taken
     /// away at the stop.
@@ -93,6 +95,7 @@ impl Delivery {
             stopping: AtomicBool::new(false),
             broken: AtomicBool::new(false),
             on_broken: Box::new(on_broken),
+            no_room: Throttle::default(),
             stopped,
             alive: Mutex::new(Some(alive)),
         });

@@ -90,7 +90,10 @@ impl Shared {
         for attempt in 1..=NOTE_TRIES {
             match task.outbound.note(&task.unnoted) {
                 Err(error) if error.severity() == Severity::NoRoom => {
-                    error!(id = %task.outbound.name().id, %error, attempt, "no room for the journal; waiting");
+                    if let Some(unsaid) = self.no_room.say() {
+                        error!(id = %task.outbound.name().id, %error, attempt, unsaid,
+                            "no room to write down what was delivered; waiting for some");
+                    }
                 }
                 noted => {
                     task.unnoted.clear();

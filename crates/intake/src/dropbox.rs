@@ -8,11 +8,11 @@ use std::ffi::{OsStr, OsString};
 use std::sync::Arc;
 
 use lazaret_envelope::Line;
-use lazaret_spool::{Dir, Owner, Refused, Severity, SpoolError, Taken};
+use lazaret_spool::{Dir, Owner, Refused, Severity, SpoolError, Taken, Throttle};
 use tracing::{info, warn};
 
 use crate::canonical::Normalizer;
-use crate::gate::{Denied, IntakeGate, Reason};
+use crate::gate::{IntakeGate, Reason};
 
 /// Most files taken in one sweep, so that a flood in `drop/` costs neither much
 /// memory nor the time in which the program should stop.
@@ -40,6 +40,7 @@ pub struct DropWatcher {
     /// How many files to pass over in the next listing: those that were stuck
     /// in the one before must not use up every sweep.
     skip: usize,
+    failing: Throttle,
 }
 
 /// What became of one file.
@@ -72,7 +73,7 @@ impl DropWatcher {
     /// `size_max` bytes.
     #[must_use]
     pub fn new(owner: Owner, gate: Arc<IntakeGate>, size_max: u64) -> Self {
-        Self { owner, gate, size_max, skip: 0 }
+        Self { owner, gate, size_max, skip: 0, failing: Throttle::default() }
     }
 
     /// Takes in what lies in `drop/`, at most [`SWEEP_FILES_MAX`] files, while
@@ -87,28 +88,40 @@ impl DropWatcher {
         if !self.admits() {
             return Ok(sweep);
         }
+        match self.sweep_into(&mut sweep, go_on) {
+            Err(error) if error.severity() == Severity::NoRoom => {
+                self.no_room(&Line::escaped("drop/"), &error);
+                Ok(sweep)
+            }
+            swept => swept.map(|()| sweep),
+        }
+    }
+
+    fn sweep_into(&mut self, sweep: &mut Sweep, go_on: &dyn Fn() -> bool) -> Result<(), SpoolError> {
         for taken in self.owner.take_unfinished()? {
             if !sweep.count(self.accept(taken, &Line::escaped("taken in hand before"))?) {
-                return Ok(sweep);
+                return Ok(());
             }
         }
         let (names, more) = self.list()?;
         for name in &names {
             if !go_on() || !self.admits() || !sweep.count(self.take(name)?) {
-                return Ok(sweep);
+                return Ok(());
             }
         }
         self.skip = if more { self.skip + sweep.stuck } else { 0 };
         sweep.more = more;
-        Ok(sweep)
+        Ok(())
     }
 
     fn admits(&self) -> bool {
-        let admitted = self.gate.admit(self.owner.spool());
-        if admitted == Err(Denied::NoRoom) {
-            warn!("no room: what is dropped stays in drop/");
+        self.gate.admit(self.owner.spool(), None).is_ok()
+    }
+
+    fn no_room(&self, shown: &Line, error: &SpoolError) {
+        if let Some(unsaid) = self.failing.say() {
+            warn!(file = ?shown, %error, unsaid, "no room to take in what is dropped; it stays");
         }
-        admitted.is_ok()
     }
 
     /// Lists the files to take, and whether there are more.
@@ -137,6 +150,10 @@ impl DropWatcher {
     }
 
     fn accept(&self, taken: Taken, shown: &Line) -> Result<Fate, SpoolError> {
+        // It is copied: for a while there are two of it.
+        if self.gate.admit(self.owner.spool(), Some(taken.size())).is_err() {
+            return Ok(Fate::NoRoom);
+        }
         match taken.accept(&mut Normalizer::default(), self.size_max) {
             Ok(_) => {
                 self.gate.count_accepted();
@@ -159,7 +176,7 @@ impl DropWatcher {
                 Ok(Fate::Stuck)
             }
             Severity::NoRoom => {
-                warn!(file = ?shown, %error, "no room for a dropped file; it stays");
+                self.no_room(shown, &error);
                 Ok(Fate::NoRoom)
             }
             Severity::Broken => {

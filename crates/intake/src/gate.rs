@@ -1,38 +1,48 @@
 //! Whether new mail may come in at all, and the count of what did.
 //!
 //! One gate is shared by every listener and the drop-box: the program closes it
-//! at an operator's word or under memory pressure, and it closes itself when
-//! there is no room or the disk fails. It must never open again by itself after
-//! the disk has failed: what a failed fsync means is known only after a restart.
+//! at an operator's word or under memory pressure, and it closes itself while
+//! there is no room, or for good when the disk fails. It must never open again by
+//! itself after the disk has failed: what a failed fsync means is known only after
+//! a restart.
 
-use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
 
 use lazaret_smtp::Reply;
 use lazaret_spool::storage::Room;
-use lazaret_spool::{Severity, Spool, SpoolError};
+use lazaret_spool::{Severity, Spool, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
+/// Bytes that are taken in before room is looked at again. Each session may take
+/// so many from the reserve before it is told.
+pub(crate) const ROOM_STEP_BYTES: u64 = 256 << 10;
+
+/// Once there was too little room, intake opens when there is more by this part
+/// of the reserve: one of so many. Else it would open and close with each message.
+const OPEN_ABOVE: u64 = 8;
+
 /// Room that new mail may not use, so that what is in the spool already can
-/// still be routed, reported on and deferred.
+/// still be routed, reported on, written down and deferred.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Reserve {
-    /// Free bytes. Default 64 MiB.
+    /// Free bytes.
     pub bytes: u64,
-    /// Free inodes. Default 1,000.
+    /// Free inodes.
     pub inodes: u64,
 }
 
-impl Default for Reserve {
-    fn default() -> Self {
-        Self { bytes: 64 << 20, inodes: 1_000 }
-    }
-}
-
 impl Reserve {
-    /// Whether there is more room than this.
+    /// Whether there is at least as much room, and for a message of `size` bytes.
     #[must_use]
-    pub fn is_kept(&self, room: Room) -> bool {
-        room.bytes >= self.bytes && room.inodes.is_none_or(|inodes| inodes >= self.inodes)
+    pub fn is_kept(&self, room: Room, size: u64) -> bool {
+        let bytes = self.bytes.saturating_add(size);
+        room.bytes >= bytes && room.inodes.is_none_or(|inodes| inodes >= self.inodes)
+    }
+
+    /// What there must be for intake to open again.
+    fn to_open(self) -> Self {
+        let more = |reserve: u64| reserve.saturating_add(reserve / OPEN_ABOVE);
+        Self { bytes: more(self.bytes), inodes: more(self.inodes) }
     }
 }
 
@@ -73,6 +83,8 @@ pub enum Reason {
     Paused,
     /// Too little room on the disk.
     NoRoom,
+    /// No descriptor left to open a file with.
+    NoFiles,
     /// The disk failed.
     Broken,
     /// The message is larger than the limit.
@@ -87,9 +99,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Paused,
         Self::NoRoom,
+        Self::NoFiles,
         Self::Broken,
         Self::TooLarge,
         Self::BareLineEnds,
@@ -103,6 +116,7 @@ impl Reason {
         match self {
             Self::Paused => "paused",
             Self::NoRoom => "no-room",
+            Self::NoFiles => "no-files",
             Self::Broken => "broken",
             Self::TooLarge => "too-large",
             Self::BareLineEnds => "bare-line-ends",
@@ -119,6 +133,8 @@ pub enum Denied {
     Paused(Pause),
     /// Too little room.
     NoRoom,
+    /// No descriptor left.
+    NoFiles,
     /// The disk failed.
     Broken,
 }
@@ -130,6 +146,7 @@ impl Denied {
         match self {
             Self::Paused(_) => Reason::Paused,
             Self::NoRoom => Reason::NoRoom,
+            Self::NoFiles => Reason::NoFiles,
             Self::Broken => Reason::Broken,
         }
     }
@@ -140,6 +157,7 @@ impl Denied {
         match self {
             Self::Paused(pause) => Reply::new(451, [4, 3, 2], format!("intake is {}", pause.words())),
             Self::NoRoom => Reply::new(452, [4, 3, 1], "not enough room in the spool, try again later"),
+            Self::NoFiles => Reply::new(451, [4, 3, 2], "too many open files, try again later"),
             Self::Broken => Reply::new(451, [4, 3, 0], "the spool can't be written, try again later"),
         }
     }
@@ -156,6 +174,10 @@ pub struct Counters {
     pub refused: [u64; Reason::ALL.len()],
 }
 
+/// What can be done where there are too few descriptors.
+pub(crate) const OUT_OF_FILES: &str =
+    "raise the limit of open files (LimitNOFILE= of systemd, ulimit -n), or lower listen.sessions";
+
 /// Called with the error that broke the spool.
 type OnBroken = Box<dyn Fn(&SpoolError) + Send + Sync>;
 
@@ -164,6 +186,10 @@ pub struct IntakeGate {
     reserve: Reserve,
     on_broken: OnBroken,
     paused: AtomicU8,
+    /// There was less room than the reserve at the last look.
+    short: AtomicBool,
+    /// Errors that are about room, or about descriptors.
+    failing: Throttle,
     sessions: AtomicU64,
     accepted: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
@@ -178,6 +204,8 @@ impl IntakeGate {
             reserve,
             on_broken: Box::new(on_broken),
             paused: AtomicU8::new(0),
+            short: AtomicBool::new(false),
+            failing: Throttle::default(),
             sessions: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: Default::default(),
@@ -210,26 +238,66 @@ impl IntakeGate {
         Pause::ALL.into_iter().find(|pause| bits & pause.bit() != 0)
     }
 
-    /// Whether one more message may come in.
+    /// Why no mail comes in, in words, for status.
+    #[must_use]
+    pub fn closed(&self) -> Option<&'static str> {
+        let short = || self.short.load(Ordering::Relaxed).then_some("closed: too little room in the spool");
+        self.paused().map(Pause::words).or_else(short)
+    }
+
+    /// Whether one more message may come in, of `size` bytes if that is known.
     ///
     /// # Errors
     /// The gate is closed, or there is too little room.
-    pub fn admit(&self, spool: &Spool) -> Result<(), Denied> {
+    pub fn admit(&self, spool: &Spool, size: Option<u64>) -> Result<(), Denied> {
         match self.paused() {
             Some(Pause::Broken) => return Err(Denied::Broken),
             Some(pause) => return Err(Denied::Paused(pause)),
             None => {}
         }
+        let room = self.look_for_room(spool)?;
+        if self.reserve.is_kept(room, size.unwrap_or(0)) { Ok(()) } else { Err(Denied::NoRoom) }
+    }
+
+    /// Whether a message that is coming in may go on to: to be asked every
+    /// [`ROOM_STEP_BYTES`].
+    ///
+    /// # Errors
+    /// There is too little room.
+    pub(crate) fn look_for_room(&self, spool: &Spool) -> Result<Room, Denied> {
         let room = spool.room().map_err(|error| self.denied(&error))?;
-        if self.reserve.is_kept(room) { Ok(()) } else { Err(Denied::NoRoom) }
+        let was_short = self.short.load(Ordering::Relaxed);
+        let short = !if was_short { self.reserve.to_open() } else { self.reserve }.is_kept(room, 0);
+        if short != was_short && self.short.swap(short, Ordering::Relaxed) == was_short {
+            self.say_room(spool, room, short);
+        }
+        if short { Err(Denied::NoRoom) } else { Ok(room) }
+    }
+
+    fn say_room(&self, spool: &Spool, Room { bytes, inodes }: Room, short: bool) {
+        let (path, Reserve { bytes: keep, inodes: keep_inodes }) = (spool.root().display(), self.reserve);
+        let inodes = inodes.map_or("any number of".to_owned(), |inodes| inodes.to_string());
+        if short {
+            warn!(
+                "no new mail: too little room in {path}: {bytes} bytes and {inodes} inodes are free, and \
+                 intake.reserve keeps {keep} bytes and {keep_inodes} inodes for the mail that is there; it goes on, \
+                 and clients are told 452 until there is more: make room, or wait for deliveries to"
+            );
+        } else {
+            info!("new mail again: {bytes} bytes and {inodes} inodes are free in {path}");
+        }
     }
 
     /// What an error of the spool means for the message at hand. Unless it is
     /// only about room, it closes the gate for good.
     pub fn denied(&self, error: &SpoolError) -> Denied {
         if error.severity() == Severity::NoRoom {
-            warn!(%error, "no room for a message");
-            return Denied::NoRoom;
+            let files = error.is_out_of_files();
+            if let Some(unsaid) = self.failing.say() {
+                let advice = if files { OUT_OF_FILES } else { "make room, or raise the quota" };
+                warn!(%error, unsaid, "a message could not be taken in, its client is told to come back: {advice}");
+            }
+            return if files { Denied::NoFiles } else { Denied::NoRoom };
         }
         error!(%error, "the spool is broken: nothing more is accepted");
         if self.pause(Pause::Broken) {
@@ -269,9 +337,11 @@ impl IntakeGate {
 mod tests {
     use super::*;
 
+    const NOTHING: Reserve = Reserve { bytes: 0, inodes: 0 };
+
     #[test]
     fn one_reason_does_not_undo_another() {
-        let gate = IntakeGate::new(Reserve::default(), |_| {});
+        let gate = IntakeGate::new(NOTHING, |_| {});
         assert!(gate.pause(Pause::Operator) && gate.pause(Pause::Pressure) && !gate.pause(Pause::Operator));
         assert!(gate.resume(Pause::Pressure) && !gate.resume(Pause::Pressure));
         assert_eq!(gate.paused(), Some(Pause::Operator));
@@ -281,7 +351,7 @@ mod tests {
 
     #[test]
     fn a_broken_disk_stays_broken() {
-        let gate = IntakeGate::new(Reserve::default(), |_| {});
+        let gate = IntakeGate::new(NOTHING, |_| {});
         gate.pause(Pause::Broken);
         assert!(!gate.resume(Pause::Broken));
         assert_eq!(gate.paused(), Some(Pause::Broken));
@@ -290,11 +360,18 @@ mod tests {
     #[test]
     fn the_reserve_counts_bytes_and_inodes() {
         let reserve = Reserve { bytes: 10, inodes: 5 };
-        for (bytes, inodes, kept) in
-            [(10, Some(5), true), (9, Some(5), false), (10, Some(4), false), (10, None, true)]
-        {
-            assert_eq!(reserve.is_kept(Room { bytes, inodes }), kept, "{bytes} {inodes:?}");
+        for (bytes, inodes, size, kept) in [
+            (10, Some(5), 0, true),
+            (9, Some(5), 0, false),
+            (10, Some(4), 0, false),
+            (10, None, 0, true),
+            (10, None, 1, false),
+            (11, None, 1, true),
+        ] {
+            assert_eq!(reserve.is_kept(Room { bytes, inodes }, size), kept, "{bytes} {inodes:?} {size}");
         }
+        assert_eq!(Reserve { bytes: 80, inodes: 8 }.to_open(), Reserve { bytes: 90, inodes: 9 });
+        assert!(!Reserve { bytes: u64::MAX, inodes: 0 }.is_kept(Room { bytes: 9, inodes: None }, 1));
     }
 
     #[test]

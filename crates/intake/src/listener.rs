@@ -23,19 +23,18 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use lazaret_smtp::{Reply, server};
-use lazaret_spool::Spool;
+use lazaret_spool::{Spool, Throttle};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
 use tracing::{info, warn};
 
 use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
-use crate::gate::{IntakeGate, Reason};
+use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
 use session::{Conversation, Limits};
 use sessions::{Place, Sessions, Turned};
 use socket::Socket;
 
-/// Pause before accept(2) is tried again after it failed for want of
-/// descriptors or memory.
+/// Pause before accept(2) is tried again after it failed for want of memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
 /// Mode of a Unix socket: its directory says who may connect.
@@ -112,13 +111,32 @@ impl Listener {
     }
 
     fn accept_all(&self) {
+        let failing = Throttle::default();
+        // Holds a descriptor's place, so that a client for whom there is none can
+        // be told so instead of being left to wait.
+        let mut spare = spare();
         loop {
             match rustix::net::acceptfrom_with(&self.socket, SocketFlags::CLOEXEC) {
-                Ok((fd, peer)) => self.welcome(Socket::new(fd, peer.as_ref())),
+                Ok((fd, peer)) => {
+                    let socket = Socket::new(fd, peer.as_ref());
+                    spare = spare.or_else(self::spare);
+                    if spare.is_some() {
+                        self.welcome(socket);
+                        continue;
+                    }
+                    if let Some(unsaid) = failing.say() {
+                        warn!(address = %self.address, unsaid, "too many open files, clients are turned away: {OUT_OF_FILES}");
+                    }
+                    self.turn_away(&Place::new(socket), Reason::NoFiles, "too many open files");
+                    spare = self::spare();
+                }
                 Err(_) if self.sessions.is_stopping() => return,
                 Err(Errno::INTR | Errno::CONNABORTED) => {}
+                Err(Errno::MFILE | Errno::NFILE) if spare.take().is_some() => {}
                 Err(error) => {
-                    warn!(address = %self.address, %error, "failed to accept a connection");
+                    if let Some(unsaid) = failing.say() {
+                        warn!(address = %self.address, %error, unsaid, "failed to accept a connection");
+                    }
                     thread::sleep(ACCEPT_PAUSE);
                 }
             }
@@ -156,6 +174,11 @@ impl Listener {
         info!(?peer, reason = reason.word(), "connection refused");
         place.socket.say_at_once(&bytes(&self.smtp.closing_reply(why)));
     }
+}
+
+/// A descriptor that is good for nothing.
+fn spare() -> Option<OwnedFd> {
+    fs::File::open("/dev/null").ok().map(OwnedFd::from)
 }
 
 fn bytes(reply: &Reply) -> Vec<u8> {

@@ -9,6 +9,7 @@ use std::path::PathBuf;
 
 use lazaret_envelope::{Line, MailParams, RcptParams, Xtext};
 
+use crate::gate::Reserve;
 use crate::submit::{EX_USAGE, Submission};
 
 /// What the command line says.
@@ -92,9 +93,9 @@ impl SendmailArgs {
 
     /// The submission that was asked for.
     #[must_use]
-    pub fn into_submission(self, hostname: String, size_max: u64) -> Submission {
+    pub fn into_submission(self, hostname: String, size_max: u64, reserve: Reserve) -> Submission {
         let Self { sender, recipients, ignore_dots, mail, rcpt, .. } = self;
-        Submission { sender, recipients, mail, rcpt, ignore_dots, hostname, size_max }
+        Submission { sender, recipients, mail, rcpt, ignore_dots, hostname, size_max, reserve }
     }
 
     fn long(&mut self, arg: &str, args: &mut Args<'_>) -> Result<(), UsageError> {
@@ -336,8 +337,12 @@ mod tests {
 
     #[test]
     fn a_submission_is_what_the_command_line_says() {
-        let submission = parse("-i -f a b").unwrap().into_submission("h.example".into(), 5);
+        let submission = parse("-i -f a b").unwrap().into_submission(
+            "h.example".into(),
+            5,
+            Reserve { bytes: 6, inodes: 7 },
+        );
         assert_eq!((submission.sender.as_deref(), submission.recipients.len()), (Some("a"), 1));
-        assert!(submission.ignore_dots && submission.size_max == 5);
+        assert!(submission.ignore_dots && submission.size_max == 5 && submission.reserve.inodes == 7);
     }
 }

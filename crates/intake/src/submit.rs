@@ -12,6 +12,7 @@ mod lone_dot;
 mod tests;
 
 use std::io::{self, Read};
+use std::path::PathBuf;
 
 use lazaret_envelope::{
     Address, AddressError, Line, MailParams, MessageId, Origin, Protocol, RcptParams, Recipient, ReversePath,
@@ -20,7 +21,7 @@ use lazaret_envelope::{
 use lazaret_spool::{Canonical, Draft, DropDraft, OpenError, Severity, Spool, SpoolError};
 
 use crate::canonical::Normalizer;
-use crate::gate::Reserve;
+use crate::gate::{ROOM_STEP_BYTES, Reserve};
 use lone_dot::LoneDot;
 
 /// Bytes read at a time.
@@ -37,7 +38,7 @@ const EX_UNAVAILABLE: u8 = 69;
 const EX_TEMPFAIL: u8 = 75;
 
 /// Who sends what to whom, as the command line said.
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct Submission {
     /// `-f`; empty or `<>` for the null sender. Default: the user's login name.
     pub sender: Option<String>,
@@ -53,6 +54,8 @@ pub struct Submission {
     pub hostname: String,
     /// Largest message in bytes of canonical content.
     pub size_max: u64,
+    /// Room that is not to be used.
+    pub reserve: Reserve,
 }
 
 /// A message that is safe in the spool.
@@ -84,8 +87,8 @@ pub enum SubmitError {
     #[error("failed to read the message: {0}")]
     Input(#[source] io::Error),
     /// There is too little room.
-    #[error("not enough room in the spool, try again later")]
-    NoRoom,
+    #[error("not enough room in {0}, try again later (intake.reserve is kept for the mail that is there)")]
+    NoRoom(PathBuf),
     /// There is no spool that can be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -102,7 +105,7 @@ impl SubmitError {
             Self::NoRecipient | Self::NoSender(_) => EX_USAGE,
             Self::Sender(..) | Self::Recipient(..) => EX_DATAERR,
             Self::TooLarge(_) => EX_UNAVAILABLE,
-            Self::Input(_) | Self::NoRoom | Self::Open(_) | Self::Spool(_) => EX_TEMPFAIL,
+            Self::Input(_) | Self::NoRoom(_) | Self::Open(_) | Self::Spool(_) => EX_TEMPFAIL,
         }
     }
 }
@@ -113,11 +116,9 @@ impl SubmitError {
 /// It was not accepted, and nothing of it is kept.
 pub fn submit(spool: &Spool, submission: &Submission, mut input: impl Read) -> Result<Queued, SubmitError> {
     let transaction = submission.transaction()?;
-    if !Reserve::default().is_kept(spool.room()?) {
-        return Err(SubmitError::NoRoom);
-    }
+    submission.look_for_room(spool)?;
     let mut target = Target::open(spool, transaction)?;
-    submission.copy(&mut input, &mut target)?;
+    submission.copy(&mut input, &mut target, spool)?;
     Ok(Queued { id: target.commit()? })
 }
 
@@ -162,11 +163,16 @@ impl Submission {
         format!("{text}@{}", self.hostname).parse()
     }
 
-    fn copy(&self, input: &mut impl Read, target: &mut Target) -> Result<(), SubmitError> {
+    fn look_for_room(&self, spool: &Spool) -> Result<(), SubmitError> {
+        let kept = self.reserve.is_kept(spool.room()?, 0);
+        if kept { Ok(()) } else { Err(SubmitError::NoRoom(spool.root().to_owned())) }
+    }
+
+    fn copy(&self, input: &mut impl Read, target: &mut Target, spool: &Spool) -> Result<(), SubmitError> {
         let mut dots = (!self.ignore_dots).then(LoneDot::default);
         let mut normalizer = Normalizer::default();
         let (mut buffer, mut text, mut content) = (vec![0; READ_BYTES], Vec::new(), Vec::new());
-        let (mut size, mut ended) = (0, false);
+        let (mut size, mut looked, mut ended) = (0, 0, false);
         while !ended {
             let count = read(input, &mut buffer)?;
             text.clear();
@@ -191,6 +197,10 @@ impl Submission {
                 return Err(SubmitError::TooLarge(self.size_max));
             }
             target.write(&content)?;
+            if size - looked >= ROOM_STEP_BYTES {
+                self.look_for_room(spool)?;
+                looked = size;
+            }
         }
         Ok(())
     }

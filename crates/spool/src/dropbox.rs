@@ -22,7 +22,7 @@ use crate::layout::{DROP_WRITING, Dir, TAKEN};
 use crate::name::Name;
 use crate::owner::Owner;
 use crate::spool::Spool;
-use crate::storage::{Kind, StoredFile};
+use crate::storage::{Kind, Status, StoredFile};
 
 /// Bytes copied at a time.
 const COPY_BYTES: usize = 64 << 10;
@@ -34,6 +34,7 @@ pub struct Taken {
     file: Box<dyn StoredFile>,
     name: String,
     user: u32,
+    size: u64,
 }
 
 /// Why a dropped file was not accepted.
@@ -123,7 +124,8 @@ impl Owner {
         if status.kind != Kind::File {
             return self.set_aside(Dir::Tmp, OsStr::new(&name)).map(|()| None);
         }
-        Ok(Some(Taken { owner: self.clone(), id, file, name, user: status.owner }))
+        let Status { owner: user, size, .. } = status;
+        Ok(Some(Taken { owner: self.clone(), id, file, name, user, size }))
     }
 }
 
@@ -143,6 +145,12 @@ pub(crate) fn taken_id(raw: &OsStr) -> Option<MessageId> {
 }
 
 impl Taken {
+    /// Its size in bytes, envelope and all, when it was opened.
+    #[must_use]
+    pub fn size(&self) -> u64 {
+        self.size
+    }
+
     /// Copies, checks, removes the original durably, and accepts; at most
     /// `size_max` bytes.
     ///

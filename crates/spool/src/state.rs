@@ -219,8 +219,7 @@ impl Owner {
         let name = crate::layout::journal_name(id);
         let operation = || format!("write journal/{name}");
         let opened = self.spool.storage.open_append(Dir::Journal, &name).context(operation);
-        let (mut file, created) =
-            opened.map_err(|error| self.spool.or_displaced(&[Dir::Journal], error))?;
+        let (mut file, created) = opened.map_err(|error| self.spool.or_displaced(&[Dir::Journal], error))?;
         let text = Journal::text(&*file, done).context(operation)?;
         let written = file.append(text.as_bytes()).and_then(|()| file.sync());
         if created && written.is_err() {

@@ -13,8 +13,8 @@ use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::Timestamp;
-use lazaret_spool::{Claim, Dir, Name, Owner, SpoolError};
-use tracing::{error, info};
+use lazaret_spool::{Claim, Dir, Name, Owner, Severity, SpoolError, Throttle};
+use tracing::{error, info, warn};
 
 use crate::backlog::state::State;
 pub(crate) use crate::backlog::state::{Next, Pace};
@@ -27,6 +27,9 @@ mod state;
 /// cells don't come free in this time, it is tried later.
 const ALONE_WAIT_MAX: Duration = Duration::from_millis(500);
 
+/// Pause after a look at the directory for which there was no descriptor.
+const LOOK_PAUSE: Duration = Duration::from_secs(1);
+
 /// The messages that wait for a worker.
 #[derive(Debug)]
 pub struct Backlog {
@@ -36,6 +39,7 @@ pub struct Backlog {
     work: Condvar,
     /// For messages that wait for a place in a cell.
     places: Condvar,
+    failing: Throttle,
 }
 
 impl Backlog {
@@ -43,8 +47,13 @@ impl Backlog {
     /// them asks.
     #[must_use]
     pub fn new(owner: Owner, config: &WorkersConfig) -> Self {
-        let state = State::new(config.workers().into(), config.spares().into());
-        Self { owner, state: Mutex::new(state), work: Condvar::new(), places: Condvar::new() }
+        Self {
+            owner,
+            state: Mutex::new(State::new(config.workers().into(), config.spares().into())),
+            work: Condvar::new(),
+            places: Condvar::new(),
+            failing: Throttle::default(),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -148,8 +157,12 @@ impl Backlog {
                 return Ok(Next::Stop);
             }
             if !state.paused && !state.storm {
-                if state.has_worker() && state.wants_scan() {
-                    self.scan(&mut state)?;
+                if state.has_worker()
+                    && state.wants_scan()
+                    && let Err(error) = self.scan(&mut state)
+                {
+                    state = self.look_later(state, error)?;
+                    continue;
                 }
                 if let Some(next) = state.take() {
                     return Ok(next);
@@ -157,6 +170,22 @@ impl Backlog {
             }
             state = self.work.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
+    }
+
+    /// Without a descriptor for a look there will be one in a while.
+    fn look_later<'a>(
+        &self,
+        mut state: MutexGuard<'a, State>,
+        error: SpoolError,
+    ) -> Result<MutexGuard<'a, State>, SpoolError> {
+        if error.severity() != Severity::NoRoom {
+            return Err(error);
+        }
+        if let Some(unsaid) = self.failing.say() {
+            warn!(%error, unsaid, "incoming mail is looked at later");
+        }
+        state.look_again();
+        Ok(self.work.wait_timeout(state, LOOK_PAUSE).unwrap_or_else(PoisonError::into_inner).0)
     }
 
     /// A message that gave way lies in `incoming/` again, under this name.

@@ -12,7 +12,7 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::Sender;
 use lazaret_envelope::{Digest, MessageId};
 use lazaret_route::{RouteConfig, RouteTable, TableError};
-use lazaret_spool::{Outbound, Owner, SpoolError, WorkerId};
+use lazaret_spool::{Outbound, Owner, SpoolError, Throttle, WorkerId};
 use tracing::error;
 
 use crate::backlog::Backlog;
@@ -76,6 +76,8 @@ pub(crate) struct Shared {
     pub(crate) stop: Stop,
     pub(crate) routed: Sender<Routed>,
     pub(crate) on_broken: Box<dyn Fn(SpoolError) + Send + Sync>,
+    /// Messages that there is no descriptor for.
+    pub(crate) failing: Throttle,
 }
 
 /// What a worker counts.
@@ -149,6 +151,7 @@ impl Pool {
             stop,
             routed,
             on_broken,
+            failing: Throttle::default(),
         };
         let shared = Arc::new(shared);
         let (nursery, thread) = Nursery::start(Arc::clone(&shared))?;

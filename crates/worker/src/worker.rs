@@ -153,7 +153,9 @@ impl Worker {
             Ok(message) => message,
             Err(Unreadable::Io(error)) if error.severity() == Severity::Gone => return Ok(()),
             Err(Unreadable::Io(error)) if error.severity() == Severity::NoRoom => {
-                warn!(id = %claim.name().id, %error, "put back");
+                if let Some(unsaid) = self.shared.failing.say() {
+                    warn!(id = %claim.name().id, %error, unsaid, "can't be opened now: put back");
+                }
                 self.shared.stop.wait(PAUSE);
                 return claim.put_back().map(drop);
             }
@@ -323,6 +325,10 @@ impl Worker {
                 Ok(cell) => {
                     debug!(worker = %self.id, pid = cell.pid(), "a new cell");
                     return Ok(cell);
+                }
+                // In a storm it was said why, and is tried every second.
+                Err(error) if self.shared.backlog.is_storm() => {
+                    debug!(worker = %self.id, %error, "still no cell");
                 }
                 Err(error) => error!(worker = %self.id, %error, "no cell"),
             }

@@ -11,11 +11,11 @@ use lazaret_envelope::{Line, Origin};
 use lazaret_smtp::Reply;
 use lazaret_smtp::server::{Begin, End, Refusal};
 use lazaret_spool::{Draft, Spool};
-use tracing::info;
+use tracing::{debug, info};
 
 use super::session::Hangup;
 use super::sessions::Place;
-use crate::gate::{Denied, IntakeGate, Reason};
+use crate::gate::{Denied, IntakeGate, ROOM_STEP_BYTES, Reason};
 
 /// Takes in the messages of one session.
 pub(super) struct Receiver {
@@ -24,11 +24,13 @@ pub(super) struct Receiver {
     place: Arc<Place>,
     /// The message that is coming in, or why it will be refused.
     message: Option<Result<Draft, Denied>>,
+    /// Bytes since room was looked at.
+    unlooked: u64,
 }
 
 impl Receiver {
     pub(super) fn new(spool: Spool, gate: Arc<IntakeGate>, place: Arc<Place>) -> Self {
-        Self { spool, gate, place, message: None }
+        Self { spool, gate, place, message: None, unlooked: 0 }
     }
 
     fn peer(&self) -> &Line {
@@ -44,6 +46,7 @@ impl Receiver {
             Ok(draft) => {
                 begin.accept(out);
                 self.message = Some(Ok(draft));
+                self.unlooked = 0;
             }
             Err(denied) => {
                 self.refused(denied);
@@ -55,7 +58,7 @@ impl Receiver {
     }
 
     fn open(&self, begin: &Begin<'_>) -> Result<Draft, Denied> {
-        self.gate.admit(&self.spool)?;
+        self.gate.admit(&self.spool, begin.announced())?;
         let origin = Origin { client: Some(self.peer().clone()), ..begin.origin() };
         let draft = self.spool.begin(origin, begin.transaction().clone());
         draft.map_err(|error| self.gate.denied(&error))
@@ -64,11 +67,23 @@ impl Receiver {
     /// Writes content. Should that fail, the file goes at once, and the client
     /// is told at the end of the data.
     pub(super) fn content(&mut self, bytes: &[u8]) {
-        if let Some(Ok(draft)) = &mut self.message
-            && let Err(error) = draft.write(bytes)
-        {
-            self.message = Some(Err(self.gate.denied(&error)));
+        if let Some(Ok(draft)) = &mut self.message {
+            let written = draft.write(bytes).map_err(|error| self.gate.denied(&error));
+            if let Err(denied) = written.and_then(|()| self.look_for_room(bytes.len() as u64)) {
+                self.message = Some(Err(denied));
+            }
         }
+    }
+
+    /// A client need not announce how much it sends: a large message must not use
+    /// up what is kept for the mail that is there.
+    fn look_for_room(&mut self, more: u64) -> Result<(), Denied> {
+        self.unlooked += more;
+        if self.unlooked < ROOM_STEP_BYTES {
+            return Ok(());
+        }
+        self.unlooked = 0;
+        self.gate.look_for_room(&self.spool).map(drop)
     }
 
     /// Removes a message that the protocol refuses.
@@ -110,10 +125,11 @@ impl Receiver {
         }
     }
 
-    /// Counts and logs a refusal; returns the reply.
+    /// Counts a refusal; returns the reply. Why mail does not come in is logged by
+    /// the gate, once and not for each message.
     fn refused(&self, denied: Denied) -> Reply {
         self.gate.count_refused(denied.reason());
-        info!(peer = ?self.peer(), reason = denied.reason().word(), "message refused");
+        debug!(peer = ?self.peer(), reason = denied.reason().word(), "message refused");
         denied.reply()
     }
 }

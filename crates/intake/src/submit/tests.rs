@@ -15,7 +15,10 @@ fn submission() -> Submission {
         recipients: vec!["b@example.org".into()],
         hostname: "host.example".into(),
         size_max: 1 << 20,
-        ..Submission::default()
+        reserve: Reserve { bytes: 0, inodes: 0 },
+        mail: MailParams::default(),
+        rcpt: RcptParams::default(),
+        ignore_dots: false,
     }
 }
 
@@ -157,7 +160,7 @@ fn trouble_of_our_own_is_always_75() {
     let missing = SubmitError::from(missing);
     assert_eq!(missing.exit_code(), 75);
     assert!(missing.to_string().starts_with("there is no spool at "));
-    assert_eq!(SubmitError::NoRoom.exit_code(), 75);
+    assert_eq!(SubmitError::NoRoom("spool".into()).exit_code(), 75);
     assert_eq!(SubmitError::NoSender(7).exit_code(), 64);
 }
 

@@ -33,6 +33,12 @@ impl<'s> Begin<'s> {
         self.session.transaction()
     }
 
+    /// The size in bytes that the client has announced (RFC 1870), if it did.
+    #[must_use]
+    pub const fn announced(&self) -> Option<u64> {
+        self.session.announced()
+    }
+
     /// Answers 354: the content comes next. Returns sender and recipients.
     pub fn accept(self, out: &mut Vec<u8>) -> Transaction {
         self.session.accept(out)

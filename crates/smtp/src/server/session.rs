@@ -25,6 +25,8 @@ pub struct Session {
     /// What MAIL and RCPT have said so far.
     transaction: Option<Transaction>,
     /// Lines that were no commands, since the last message.
+    /// The size that came with MAIL (RFC 1870).
+    announced: Option<u64>,
     errors: usize,
     /// The content of the step before.
     content: Vec<u8>,
@@ -83,6 +85,7 @@ impl Session {
             lines: Lines::default(),
             hello: None,
             transaction: None,
+            announced: None,
             errors: 0,
             content: Vec::new(),
         }
@@ -224,6 +227,7 @@ impl Session {
             return too_large(&self.config);
         }
         self.transaction = Some(Transaction { sender, recipients: Vec::new() });
+        self.announced = size;
         Reply::new(250, [2, 1, 0], "sender ok")
     }
 
@@ -287,6 +291,11 @@ impl Session {
     /// What DATA was asked for.
     pub(super) fn transaction(&self) -> &Transaction {
         self.transaction.as_ref().expect("DATA is refused outside of a transaction")
+    }
+
+    /// The size that the client has announced.
+    pub(super) const fn announced(&self) -> Option<u64> {
+        self.announced
     }
 
     /// Answers 354 to DATA.
