@@ -1,7 +1,8 @@
 //! Brings messages back from `waiting/` when they are due.
 //!
 //! Holds a window of the directory in memory, soonest first; the due time is in
-//! the name. It must never open a message.
+//! the name. The clock may be set: no message must ever wait for much longer than
+//! the configuration says, and none is opened here.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -10,7 +11,8 @@ use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use lazaret_envelope::Timestamp;
-use lazaret_spool::{Dir, Name, Owner, SpoolError, Window};
+use lazaret_spool::{Dir, Name, Owner, Severity, SpoolError, Throttle, Window};
+use tracing::warn;
 
 /// Names held in memory: some 10 MiB.
 const WINDOW_MAX: usize = 65_536;
@@ -21,23 +23,30 @@ const SCAN_EVERY: Duration = Duration::from_secs(60);
 /// Longest wait between two looks at the clock, which may be set meanwhile.
 const CLOCK_EVERY: Duration = Duration::from_secs(5);
 
+/// Pause after a look for which there was no descriptor.
+const NO_FILES_PAUSE: Duration = Duration::from_secs(1);
+
 /// The messages in `waiting/`, soonest first.
 pub struct Waiting {
     owner: Owner,
     window: Window<(Timestamp, Name)>,
+    /// Longest time for which a message is sent here.
+    longest: Duration,
+    failing: Throttle,
 }
 
 impl Waiting {
-    pub fn new(owner: Owner) -> Self {
-        Self { owner, window: Window::new(WINDOW_MAX) }
+    pub fn new(owner: Owner, longest: Duration) -> Self {
+        Self { owner, window: Window::new(WINDOW_MAX), longest, failing: Throttle::default() }
     }
 
     /// Looks at the directory. What is no message of ours is set aside.
     fn scan(&mut self) -> Result<(), SpoolError> {
         let mut foreign = Vec::new();
+        let now = self.owner.spool().now();
         self.window.start_scan();
         self.owner.spool().scan(Dir::Waiting, |name, raw| match name {
-            Some(name) => self.window.found(key(name)),
+            Some(name) => self.window.found((due(name, now, self.longest), name)),
             None => foreign.push(raw.to_owned()),
         })?;
         foreign.iter().try_for_each(|raw| self.owner.set_aside(Dir::Waiting, raw))
@@ -73,19 +82,40 @@ impl Waiting {
     /// (`None`: look at the whole directory).
     pub fn run(mut self, notices: &Receiver<Option<Name>>, stop: &AtomicBool) -> Result<(), SpoolError> {
         let mut scanned = std::time::Instant::now();
+        let mut look = false;
         while !stop.load(Ordering::Relaxed) {
-            self.wake_due()?;
+            let done = if look { self.scan() } else { Ok(()) }.and_then(|()| self.wake_due());
+            // What was not looked at has to be.
+            look = done.is_err();
+            if let Err(error) = done {
+                self.put_off(error)?;
+            }
             match notices.recv_timeout(self.until_next()) {
-                Ok(Some(name)) => self.window.insert(key(name)),
-                Ok(None) => self.scan()?,
+                Ok(Some(name)) => {
+                    let due = due(name, self.owner.spool().now(), self.longest);
+                    self.window.insert((due, name));
+                }
+                Ok(None) => look = true,
                 Err(RecvTimeoutError::Timeout) if scanned.elapsed() >= SCAN_EVERY => {
-                    self.scan()?;
+                    look = true;
                     scanned = std::time::Instant::now();
                 }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             }
         }
+        Ok(())
+    }
+
+    /// Without a descriptor, or room, it is tried again.
+    fn put_off(&self, error: SpoolError) -> Result<(), SpoolError> {
+        if error.severity() != Severity::NoRoom {
+            return Err(error);
+        }
+        if let Some(unsaid) = self.failing.say() {
+            warn!(%error, unsaid, "waiting mail is looked at later");
+        }
+        thread::sleep(NO_FILES_PAUSE);
         Ok(())
     }
 
@@ -104,7 +134,29 @@ impl Waiting {
     }
 }
 
-/// A name without a due time, moved there by hand, is due at once.
-fn key(name: Name) -> (Timestamp, Name) {
-    (name.due.unwrap_or(Timestamp::UNIX_EPOCH), name)
+/// When a message is due. One without a due time, moved there by hand, is due at
+/// once; so is one that would wait for longer than any does: the clock was ahead
+/// when it was sent here and has been set back since.
+fn due(name: Name, now: Timestamp, longest: Duration) -> Timestamp {
+    let latest = now.checked_add(longest).unwrap_or(Timestamp::MAX);
+    name.due.filter(|due| *due <= latest).unwrap_or(Timestamp::UNIX_EPOCH)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_message_waits_for_a_clock_that_was_wrong() {
+        let now: Timestamp = "2026-11-22T12:00:00Z".parse().unwrap();
+        let due = |time: &str| {
+            let name = format!("01KAN97F000000000000000001.g4.a1{time}").parse().unwrap();
+            due(name, now, Duration::from_secs(3600))
+        };
+        assert_eq!(due(".d20261122T130000Z").to_string(), "2026-11-22T13:00:00Z");
+        assert_eq!(due(".d20261122T110000Z").to_string(), "2026-11-22T11:00:00Z");
+        for time in ["", ".d20261122T130001Z", ".d20990101T000000Z"] {
+            assert_eq!(due(time), Timestamp::UNIX_EPOCH, "{time}");
+        }
+    }
 }
