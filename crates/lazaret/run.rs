@@ -77,7 +77,10 @@ pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
     let owner = daemon.owner.clone();
     daemon.stop();
     match ended {
-        Ended::Broken(error) => Err(Failure::new(exit::BROKEN, format!("stopped: {error}"))),
+        Ended::Broken(error) => Err(Failure::new(
+            exit::BROKEN,
+            format!("stopped: {error}; see to the disk before the next start, which accounts for all mail"),
+        )),
         Ended::Asked | Ended::Drained => {
             owner.stop_cleanly()?;
             info!("stopped cleanly");

@@ -107,6 +107,14 @@ impl Daemon {
         self.child.kill();
     }
 
+    /// Waits for it to end by itself; its status.
+    ///
+    /// # Panics
+    /// If it runs on after `limit`.
+    pub fn end(mut self, limit: Duration) -> ExitStatus {
+        self.child.wait(limit).unwrap_or_else(|| panic!("it did not end within {limit:?}"))
+    }
+
     /// Asks it to stop, and waits until it has.
     ///
     /// # Panics

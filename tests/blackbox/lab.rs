@@ -4,6 +4,7 @@
 //! Everything that a case needs to know about files and command lines of the
 //! program. It must never touch anything outside of its folder.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -35,13 +36,15 @@ const KEEP_VARIABLE: &str = "LAZARET_KEEP_LABS";
 #[derive(Clone)]
 pub struct Config {
     workers: String,
+    tables: String,
     routes: Vec<String>,
 }
 
 impl Default for Config {
     /// SMTP on a free port, two workers, everything goes to Maildirs.
     fn default() -> Self {
-        Self { workers: "count = 2\n".into(), routes: vec!["deliver = \"mailboxes\"\n".into()] }
+        let routes = vec!["deliver = \"mailboxes\"\n".into()];
+        Self { workers: "count = 2\n".into(), tables: String::new(), routes }
     }
 }
 
@@ -62,6 +65,18 @@ impl Config {
         self
     }
 
+    /// Adds tables of their own.
+    pub fn tables(mut self, lines: &str) -> Self {
+        self.tables += lines;
+        self
+    }
+
+    /// Has everything delivered to a next hop.
+    pub fn to(self, next_hop: SocketAddr) -> Self {
+        let hop = format!("[transport.hop]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\n");
+        self.tables(&hop).route("deliver = \"hop\"\n")
+    }
+
     /// Puts a route before those that are there.
     pub fn route(mut self, lines: &str) -> Self {
         self.routes.insert(0, lines.into());
@@ -72,8 +87,8 @@ impl Config {
     pub fn text(&self) -> String {
         let mut text = format!(
             "spool = \"spool\"\n\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
-             [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n",
-            self.workers
+             [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n\n{}",
+            self.workers, self.tables
         );
         for route in &self.routes {
             text += &format!("\n[[route]]\n{route}");

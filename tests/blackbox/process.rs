@@ -115,6 +115,20 @@ pub fn kill_descendant(pid: u32) -> bool {
     pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
 }
 
+/// How many descriptors a process has.
+pub fn open_files(pid: u32) -> usize {
+    std::fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count)
+}
+
+/// Lets a process that we started have so many descriptors.
+pub fn limit_open_files(pid: u32, limit: usize) {
+    let pid = i32::try_from(pid).ok().and_then(Pid::from_raw).expect("a process id");
+    let now = rustix::process::getrlimit(rustix::process::Resource::Nofile);
+    let limit = rustix::process::Rlimit { current: Some(limit as u64), maximum: now.maximum };
+    rustix::process::prlimit(Some(pid), rustix::process::Resource::Nofile, limit)
+        .expect("failed to set a limit");
+}
+
 /// The most memory that a process ever had, in bytes.
 pub fn memory_peak(pid: u32) -> u64 {
     memory(pid, "VmHWM:").unwrap_or_else(|| panic!("process {pid} does not tell"))

@@ -10,6 +10,7 @@ use std::sync::{PoisonError, RwLock};
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::cgroup::Controller;
+use crate::disk;
 
 /// Most cases at a time, unless the command line says otherwise: each runs a
 /// daemon with two workers.
@@ -24,11 +25,16 @@ pub enum Needs {
     Tool(&'static str),
     /// A control group of this kind: root, and cgroup v1 or v2.
     Group(Controller),
+    /// Mounting file systems: root.
+    Mounts,
+    /// Loop devices.
+    LoopDevices,
     /// The release build: its budgets were measured with an optimised parser.
     ReleaseBuild,
 }
 
 /// One test.
+#[derive(Clone, Copy)]
 pub struct Case {
     name: &'static str,
     needs: &'static [Needs],
@@ -105,6 +111,10 @@ fn missing(needs: Needs) -> Option<String> {
             (!found).then(|| format!("no tool: {tool}"))
         }
         Needs::Group(controller) => controller.missing(),
+        Needs::Mounts => disk::missing(),
+        Needs::LoopDevices => {
+            (!PathBuf::from("/dev/loop-control").exists()).then(|| "no loop devices".to_owned())
+        }
         Needs::ReleaseBuild => cfg!(debug_assertions).then(|| "not a release build".to_owned()),
     }
 }

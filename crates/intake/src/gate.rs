@@ -299,8 +299,8 @@ impl IntakeGate {
             }
             return if files { Denied::NoFiles } else { Denied::NoRoom };
         }
-        error!(%error, "the spool is broken: nothing more is accepted");
         if self.pause(Pause::Broken) {
+            error!(%error, "the spool is broken: nothing more is accepted");
             (self.on_broken)(error);
         }
         Denied::Broken

@@ -16,8 +16,11 @@ struct Tool {
 }
 
 /// Every program that a suite asks for.
-const TOOLS: [Tool; 2] =
-    [Tool { program: "python3", package: "python3" }, Tool { program: "swaks", package: "swaks" }];
+const TOOLS: [Tool; 3] = [
+    Tool { program: "python3", package: "python3" },
+    Tool { program: "swaks", package: "swaks" },
+    Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+];
 
 /// Longest time for the package lists, and for the packages.
 const APT_TIME_MAX: Duration = Duration::from_secs(150);

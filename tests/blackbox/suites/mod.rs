@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod costs;
 mod crash;
+mod faults;
 mod harness;
 mod interop;
 mod mail;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         costs::cases(),
         bench::cases(),
         crash::cases(),
+        faults::cases(),
     ];
     suites.into_iter().flatten().collect()
 }
