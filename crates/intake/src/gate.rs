@@ -190,6 +190,8 @@ pub struct IntakeGate {
     short: AtomicBool,
     /// Errors that are about room, or about descriptors.
     failing: Throttle,
+    /// Messages that are too large for the room that there is.
+    large: Throttle,
     sessions: AtomicU64,
     accepted: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
@@ -206,6 +208,7 @@ impl IntakeGate {
             paused: AtomicU8::new(0),
             short: AtomicBool::new(false),
             failing: Throttle::default(),
+            large: Throttle::default(),
             sessions: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: Default::default(),
@@ -255,23 +258,39 @@ impl IntakeGate {
             Some(pause) => return Err(Denied::Paused(pause)),
             None => {}
         }
-        let room = self.look_for_room(spool)?;
-        if self.reserve.is_kept(room, size.unwrap_or(0)) { Ok(()) } else { Err(Denied::NoRoom) }
-    }
-
-    /// Whether a message that is coming in may go on to: to be asked every
-    /// [`ROOM_STEP_BYTES`].
-    ///
-    /// # Errors
-    /// There is too little room.
-    pub(crate) fn look_for_room(&self, spool: &Spool) -> Result<Room, Denied> {
         let room = spool.room().map_err(|error| self.denied(&error))?;
         let was_short = self.short.load(Ordering::Relaxed);
-        let short = !if was_short { self.reserve.to_open() } else { self.reserve }.is_kept(room, 0);
+        let least = if was_short { self.reserve.to_open() } else { self.reserve };
+        let short = !least.is_kept(room, 0);
         if short != was_short && self.short.swap(short, Ordering::Relaxed) == was_short {
             self.say_room(spool, room, short);
         }
-        if short { Err(Denied::NoRoom) } else { Ok(room) }
+        if short { Err(Denied::NoRoom) } else { self.fits(spool, room, size.unwrap_or(0)) }
+    }
+
+    /// Whether a message that is coming in may go on to: to be asked every
+    /// [`ROOM_STEP_BYTES`]. Where it is too large, smaller ones may fit.
+    ///
+    /// # Errors
+    /// There is too little room.
+    pub(crate) fn still_fits(&self, spool: &Spool) -> Result<(), Denied> {
+        let room = spool.room().map_err(|error| self.denied(&error))?;
+        self.fits(spool, room, 0)
+    }
+
+    fn fits(&self, spool: &Spool, room: Room, size: u64) -> Result<(), Denied> {
+        if self.reserve.is_kept(room, size) {
+            return Ok(());
+        }
+        if let Some(unsaid) = self.large.say() {
+            let (path, free, keep) = (spool.root().display(), room.bytes, self.reserve.bytes);
+            warn!(
+                unsaid,
+                "a large message does not fit into {path}, its client is told 452: {free} bytes are free, and \
+                 intake.reserve keeps {keep}: make room, or wait for deliveries to"
+            );
+        }
+        Err(Denied::NoRoom)
     }
 
     fn say_room(&self, spool: &Spool, Room { bytes, inodes }: Room, short: bool) {

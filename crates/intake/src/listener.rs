@@ -26,7 +26,7 @@ use lazaret_smtp::{Reply, server};
 use lazaret_spool::{Spool, Throttle};
 use rustix::io::Errno;
 use rustix::net::{Shutdown, SocketFlags};
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 
 use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
@@ -50,6 +50,8 @@ pub struct Listener {
     smtp: Arc<server::Config>,
     limits: Limits,
     sessions: Arc<Sessions>,
+    /// Clients for whom there is no session.
+    crowded: Throttle,
 }
 
 impl Listener {
@@ -89,6 +91,7 @@ impl Listener {
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
             sessions: Arc::new(Sessions::new(config.sessions.get(), Arc::clone(&gate))),
             gate,
+            crowded: Throttle::default(),
         })
     }
 
@@ -111,7 +114,7 @@ impl Listener {
     }
 
     fn accept_all(&self) {
-        let failing = Throttle::default();
+        let (failing, without_files) = (Throttle::default(), Throttle::default());
         // Holds a descriptor's place, so that a client for whom there is none can
         // be told so instead of being left to wait.
         let mut spare = spare();
@@ -124,7 +127,7 @@ impl Listener {
                         self.welcome(socket);
                         continue;
                     }
-                    if let Some(unsaid) = failing.say() {
+                    if let Some(unsaid) = without_files.say() {
                         warn!(address = %self.address, unsaid, "too many open files, clients are turned away: {OUT_OF_FILES}");
                     }
                     self.turn_away(&Place::new(socket), Reason::NoFiles, "too many open files");
@@ -153,6 +156,10 @@ impl Listener {
             Ok(ticket) => ticket,
             Err(Turned::Stopping) => return self.turn_away(&place, Reason::Paused, session::STOPPING),
             Err(Turned::TooMany) => {
+                if let Some(unsaid) = self.crowded.say() {
+                    warn!(address = %self.address, unsaid,
+                        "too many sessions, clients are turned away: let the MTA open fewer, or raise listen.sessions");
+                }
                 return self.turn_away(&place, Reason::TooManySessions, "too many sessions");
             }
         };
@@ -171,7 +178,7 @@ impl Listener {
     fn turn_away(&self, place: &Place, reason: Reason, why: &str) {
         self.gate.count_refused(reason);
         let peer = place.socket.peer();
-        info!(?peer, reason = reason.word(), "connection refused");
+        debug!(?peer, reason = reason.word(), "connection refused");
         place.socket.say_at_once(&bytes(&self.smtp.closing_reply(why)));
     }
 }

@@ -182,7 +182,8 @@ impl Storage for Disk {
         let mode = Mode::from_raw_mode(dir.mode());
         match fs::mkdirat(&self.top, dir.to_string(), mode) {
             Ok(()) => {}
-            Err(Errno::EXIST) => return Ok(()),
+            // Opened now: later there may be no descriptor left for it.
+            Err(Errno::EXIST) => return self.dir(dir).map(drop),
             Err(error) => return Err(error.into()),
         }
         let made = self.dir(dir)?;

@@ -191,7 +191,9 @@ impl Spool {
     /// # Errors
     /// The file system can't be asked.
     pub fn room(&self) -> Result<Room, SpoolError> {
-        self.storage.room().context(|| format!("ask for the room left at {}", self.root.display()))
+        let room =
+            self.storage.room().context(|| format!("ask for the room left at {}", self.root.display()));
+        room.map_err(|error| self.or_displaced(&[Dir::Tmp], error))
     }
 
     /// The time, as the spool's storage tells it.

@@ -83,7 +83,7 @@ impl Receiver {
             return Ok(());
         }
         self.unlooked = 0;
-        self.gate.look_for_room(&self.spool).map(drop)
+        self.gate.still_fits(&self.spool)
     }
 
     /// Removes a message that the protocol refuses.

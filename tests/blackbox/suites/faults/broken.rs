@@ -119,7 +119,7 @@ pub fn operations_fail() {
 /// The kernel finds an error and makes the file system read-only, as it does for a
 /// disk that fails; an administrator can't do it by mistake.
 pub fn read_only() {
-    let lab = Lab::new();
+    let lab = Lab::with(&Config::default().tables("[intake]\nreserve = \"1MiB\"\nreserve_inodes = 50\n"));
     let disk = Disk::ext4(lab.path("spool"), "has_journal");
     let mut daemon = lab.start();
     assert_eq!(lab.log().matches(" is on ").count(), 0, "ext4 with a journal is fine: {}", lab.log());

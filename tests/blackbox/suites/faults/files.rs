@@ -8,10 +8,13 @@ use crate::smtp::Client;
 use crate::wait::until;
 
 /// Descriptors that are left when the limit comes.
-const LEFT: usize = 8;
+const LEFT: usize = 20;
+
+/// What the limit is before and after.
+const ENOUGH: usize = 4_096;
 
 /// Connections that are more than these.
-const CONNECTIONS: usize = 40;
+const CONNECTIONS: usize = 60;
 
 pub fn too_many() {
     let lab = Lab::new();
@@ -50,6 +53,7 @@ pub fn too_many() {
         put_off >= 3
     }));
     drop(connected);
+    limit_open_files(daemon.pid(), ENOUGH);
     let again = until(TIME_MAX, || match Client::connect(daemon.smtp()) {
         Ok(mut client) => match client.deliver(SENDER, &[RECIPIENT], &message(99, 100)) {
             Ok(id) => {

@@ -39,6 +39,10 @@ const RIG: &[Needs] = &[Needs::Mounts, Needs::TestData, Needs::Tool("python3")];
 /// The cases, and the rows of the page that each brings about.
 const CASES: &[(Case, &[&str])] = &[
     (Case::new("faults::disk_is_full", room::disk_is_full).needs(MOUNTS), &[page::DISK_FULL]),
+    (
+        Case::new("faults::large_message_does_not_fit", room::large_message).needs(MOUNTS),
+        &[page::TOO_LARGE_NOW],
+    ),
     (Case::new("faults::no_inodes_are_left", room::no_inodes).needs(MOUNTS), &[page::NO_INODES]),
     (
         Case::new("faults::nothing_fits_at_all", room::nothing_fits).needs(MOUNTS),

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 pub const DISK_FULL: &str = "The disk of the spool is full";
+pub const TOO_LARGE_NOW: &str = "A large message does not fit";
 pub const NO_INODES: &str = "No inodes are left";
 pub const QUOTA: &str = "A quota is reached";
 pub const NO_JOURNAL: &str = "Not even a journal fits";

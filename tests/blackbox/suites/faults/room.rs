@@ -6,7 +6,7 @@ use super::{
     failing_spool, message, page, send,
 };
 use crate::disk::Disk;
-use crate::lab::{Config, Lab, cli, submitted};
+use crate::lab::{Config, Lab, cli, submit, submitted};
 use crate::sink::{Behaviour, Sink, Step};
 use crate::smtp::Client;
 use crate::wait::until;
@@ -14,8 +14,12 @@ use crate::wait::until;
 /// Bytes of the small disks.
 const DISK_BYTES: u64 = 16 << 20;
 
-/// Bytes of a message that fills them soon.
-const MESSAGE_BYTES: usize = 1 << 20;
+/// Bytes of a message that fills them soon, and is taken in before room is looked
+/// at again.
+const MESSAGE_BYTES: usize = 128 << 10;
+
+/// Bytes of a message that does not fit.
+const LARGE_BYTES: usize = DISK_BYTES as usize;
 
 /// Files of the small disks, where these are what runs out.
 const DISK_FILES: u64 = 150;
@@ -96,6 +100,30 @@ pub fn disk_is_full() {
 
 pub fn no_inodes() {
     fills_up_and_goes_on(page::NO_INODES, 100, DISK_FILES);
+}
+
+/// Announced or not, a message that would use up the reserve is put off, and the
+/// next one is taken in.
+pub fn large_message() {
+    let lab = Lab::with(&Config::default().tables(RESERVE));
+    let _disk = Disk::in_memory(lab.path("spool"), DISK_BYTES, 10_000);
+    let daemon = lab.start();
+    let mut client = connect(&daemon);
+    let announced = format!("MAIL FROM:<{SENDER}> SIZE={LARGE_BYTES}");
+    assert_eq!(client.command(&announced).map(|reply| reply.code).ok(), Some(250));
+    assert_eq!(client.command(&format!("RCPT TO:<{RECIPIENT}>")).map(|reply| reply.code).ok(), Some(250));
+    let reply = client.command("DATA").expect("a reply");
+    page::assert_told(page::TOO_LARGE_NOW, &format!("{} {}", reply.code, reply.text));
+    match send(&mut client, 1, LARGE_BYTES) {
+        Heard::Refused(told) => page::assert_told(page::TOO_LARGE_NOW, &told),
+        other => panic!("{other:?}"),
+    }
+    assert_eq!(submit(&lab, SENDER, &[RECIPIENT], &message(2, LARGE_BYTES)).exit, Some(75));
+    let Heard::Queued(id) = send(&mut client, 3, 100) else { panic!("the next one is not taken") };
+    assert_arrive(&lab, &[id]);
+    assert_logged(&lab, page::TOO_LARGE_NOW);
+    assert_eq!(lab.spool().names("tmp"), Vec::<String>::new(), "something is left");
+    assert_eq!(daemon.terminate().code(), Some(0));
 }
 
 /// Not one byte is left, not even of the reserve: a journal waits for room, a
