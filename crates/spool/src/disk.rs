@@ -300,8 +300,10 @@ impl LockFile for DiskLock {
     }
 
     fn replace(&mut self, text: &str) -> io::Result<()> {
-        self.0.set_len(0)?;
+        // Over what stands there: a daemon whose deliveries are to make room must
+        // be able to start on a disk that has none.
         self.0.write_all_at(text.as_bytes(), 0)?;
+        self.0.set_len(text.len() as u64)?;
         self.0.sync_all()
     }
 }

@@ -90,3 +90,26 @@ impl<T, E: Into<io::Error>> Context<T> for Result<T, E> {
         self.map_err(|error| SpoolError::new(operation(), error))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn errors_are_as_bad_as_what_they_leave_in_doubt() {
+        for (errno, severity, files) in [
+            (Errno::NOSPC, Severity::NoRoom, false),
+            (Errno::DQUOT, Severity::NoRoom, false),
+            (Errno::MFILE, Severity::NoRoom, true),
+            (Errno::NFILE, Severity::NoRoom, true),
+            (Errno::NOENT, Severity::Gone, false),
+            (Errno::ACCESS, Severity::Forbidden, false),
+            (Errno::IO, Severity::Broken, false),
+            (Errno::ROFS, Severity::Broken, false),
+        ] {
+            let error = || SpoolError::new("x", errno);
+            assert_eq!((error().severity(), error().is_out_of_files()), (severity, files), "{errno}");
+            assert_eq!(error().unsure().severity(), Severity::Broken, "{errno}, a directory's sync");
+        }
+    }
+}

@@ -114,7 +114,7 @@ impl Owner {
             let holder = Line::escaped(text.trim_ascii_end());
             return Err(TakeError::Held { path: spool.root().into(), holder });
         }
-        // An empty file is a new one, or one whose owner ended while writing to it.
+        // An empty file is a new one; one with something else in it was its owner's to the end.
         let was_clean = text == STOPPED.as_bytes();
         let holder = format!(
             "pid {}, lazaret {}, since {}\n",

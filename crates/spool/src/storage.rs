@@ -136,11 +136,11 @@ pub trait LockFile: Send {
     /// As read(2).
     fn text(&mut self) -> io::Result<Vec<u8>>;
 
-    /// Has it say something else, durably. A crash meanwhile may leave it empty
-    /// or torn.
+    /// Has it say something else, durably. A crash meanwhile may leave it torn, or
+    /// the beginning of the one before the end of the other.
     ///
     /// # Errors
-    /// As ftruncate(2), write(2) and fsync(2).
+    /// As write(2), ftruncate(2) and fsync(2).
     fn replace(&mut self, text: &str) -> io::Result<()>;
 }
 

@@ -205,9 +205,9 @@ impl State {
         file.cached = Bytes::new(cached);
     }
 
-    pub(super) fn truncate(&mut self, inode: u64) {
+    pub(super) fn truncate(&mut self, inode: u64, length: usize) {
         let file = self.inodes.get_mut(&inode).expect("an open file has an inode");
-        file.cached = Bytes::default();
+        file.cached = Bytes::new(file.cached[..length].to_vec());
     }
 
     /// fsync of a file: its bytes, and its name if it was created in place.

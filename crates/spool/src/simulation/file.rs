@@ -135,11 +135,11 @@ impl LockFile for SimFile {
     }
 
     fn replace(&mut self, text: &str) -> io::Result<()> {
-        let mut world = self.sim.world();
-        world.step(|| "empty the lock file".to_owned())?;
-        world.disk.truncate(self.inode);
-        drop(world);
         self.write(text.as_bytes(), |_| 0, "write the lock file:")?;
+        let mut world = self.sim.world();
+        world.step(|| "cut the lock file".to_owned())?;
+        world.disk.truncate(self.inode, text.len());
+        drop(world);
         self.fsync()
     }
 }

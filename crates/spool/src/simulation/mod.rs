@@ -77,6 +77,23 @@ fn long_histories_drawn_at_random() {
     ));
 }
 
+/// Ids go up as long as a process lives, and are never used again by the next one.
+#[test]
+fn ids_outlive_a_clock_that_goes_back() {
+    const YEAR: i64 = 365 * 24 * 3600;
+    let sim = Sim::boot(Snapshot::blank());
+    let life = Life::start(&sim).expect("an empty spool can be started");
+    sim.world().pass(YEAR);
+    let before: Vec<_> = (0..3).map(|_| life.owner.spool().new_id()).collect();
+    sim.world().pass(-YEAR);
+    let after: Vec<_> = (0..3).map(|_| life.owner.spool().new_id()).collect();
+    assert!(before.iter().chain(&after).is_sorted(), "{before:?} {after:?}");
+    drop(life);
+    sim.world().process_died();
+    let next = Life::start(&sim).expect("the next daemon").owner.spool().new_id();
+    assert!(next < before[0] && next.millis() < before[0].millis(), "told by the clock again");
+}
+
 /// A submit is a process of its own: the daemon's end and start leave it alone.
 #[test]
 fn a_submit_outlives_the_daemon() {

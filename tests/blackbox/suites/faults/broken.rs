@@ -168,6 +168,16 @@ pub fn directories_vanish() {
     }
 }
 
+/// Nothing comes in or goes out that would find out.
+pub fn directory_vanishes_while_idle() {
+    let lab = Lab::new();
+    let daemon = lab.start();
+    let waiting = lab.spool().path("waiting");
+    fs::rename(&waiting, lab.path("away")).expect("it can be done");
+    assert_ends(&lab, daemon, page::NO_DIRECTORY);
+    assert_recovers(&lab, &[]);
+}
+
 /// The spool as a whole, renamed away and put back; and removed with all in it.
 pub fn spool_vanishes() {
     let lab = Lab::new();

@@ -53,6 +53,10 @@ const CASES: &[(Case, &[&str])] = &[
     (Case::new("faults::operations_fail", broken::operations_fail).needs(RIG), &[page::IO_ERROR]),
     (Case::new("faults::read_only", broken::read_only).needs(LOOP), &[page::READ_ONLY]),
     (Case::new("faults::directories_vanish", broken::directories_vanish), &[page::NO_DIRECTORY]),
+    (
+        Case::new("faults::directory_vanishes_while_idle", broken::directory_vanishes_while_idle),
+        &[page::NO_DIRECTORY],
+    ),
     (Case::new("faults::spool_vanishes", broken::spool_vanishes), &[page::NO_SPOOL]),
     (Case::new("faults::too_many_open_files", files::too_many), &[page::NO_FILES]),
     (Case::new("faults::clock_set_back", clock::set_back), &[page::CLOCK_BACK]),
