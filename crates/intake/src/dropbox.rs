@@ -150,9 +150,11 @@ impl DropWatcher {
     }
 
     fn accept(&self, taken: Taken, shown: &Line) -> Result<Fate, SpoolError> {
-        // It is copied: for a while there are two of it.
-        if self.gate.admit(self.owner.spool(), Some(taken.size())).is_err() {
-            return Ok(Fate::NoRoom);
+        // It is copied: for a while there are two of it. One that does not fit now
+        // stays in tmp/, and smaller ones pass it.
+        let size = taken.size().min(self.size_max);
+        if self.gate.admit(self.owner.spool(), Some(size)).is_err() {
+            return Ok(Fate::Nothing);
         }
         match taken.accept(&mut Normalizer::default(), self.size_max) {
             Ok(_) => {

@@ -6,45 +6,13 @@
 //! itself after the disk has failed: what a failed fsync means is known only after
 //! a restart.
 
-use std::sync::atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU64, Ordering};
 
 use lazaret_smtp::Reply;
-use lazaret_spool::storage::Room;
 use lazaret_spool::{Severity, Spool, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
-/// Bytes that are taken in before room is looked at again. Each session may take
-/// so many from the reserve before it is told.
-pub(crate) const ROOM_STEP_BYTES: u64 = 256 << 10;
-
-/// Once there was too little room, intake opens when there is more by this part
-/// of the reserve: one of so many. Else it would open and close with each message.
-const OPEN_ABOVE: u64 = 8;
-
-/// Room that new mail may not use, so that what is in the spool already can
-/// still be routed, reported on, written down and deferred.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Reserve {
-    /// Free bytes.
-    pub bytes: u64,
-    /// Free inodes.
-    pub inodes: u64,
-}
-
-impl Reserve {
-    /// Whether there is at least as much room, and for a message of `size` bytes.
-    #[must_use]
-    pub fn is_kept(&self, room: Room, size: u64) -> bool {
-        let bytes = self.bytes.saturating_add(size);
-        room.bytes >= bytes && room.inodes.is_none_or(|inodes| inodes >= self.inodes)
-    }
-
-    /// What there must be for intake to open again.
-    fn to_open(self) -> Self {
-        let more = |reserve: u64| reserve.saturating_add(reserve / OPEN_ABOVE);
-        Self { bytes: more(self.bytes), inodes: more(self.inodes) }
-    }
-}
+use crate::room::{Reserve, RoomWatch};
 
 /// Why intake is paused. Each is set and lifted on its own, so that the end of
 /// one does not undo another.
@@ -183,15 +151,11 @@ type OnBroken = Box<dyn Fn(&SpoolError) + Send + Sync>;
 
 /// The gate.
 pub struct IntakeGate {
-    reserve: Reserve,
+    room: RoomWatch,
     on_broken: OnBroken,
     paused: AtomicU8,
-    /// There was less room than the reserve at the last look.
-    short: AtomicBool,
     /// Errors that are about room, or about descriptors.
     failing: Throttle,
-    /// Messages that are too large for the room that there is.
-    large: Throttle,
     sessions: AtomicU64,
     accepted: AtomicU64,
     refused: [AtomicU64; Reason::ALL.len()],
@@ -203,12 +167,10 @@ impl IntakeGate {
     #[must_use]
     pub fn new(reserve: Reserve, on_broken: impl Fn(&SpoolError) + Send + Sync + 'static) -> Self {
         Self {
-            reserve,
+            room: RoomWatch::new(reserve),
             on_broken: Box::new(on_broken),
             paused: AtomicU8::new(0),
-            short: AtomicBool::new(false),
             failing: Throttle::default(),
-            large: Throttle::default(),
             sessions: AtomicU64::new(0),
             accepted: AtomicU64::new(0),
             refused: Default::default(),
@@ -244,7 +206,7 @@ impl IntakeGate {
     /// Why no mail comes in, in words, for status.
     #[must_use]
     pub fn closed(&self) -> Option<&'static str> {
-        let short = || self.short.load(Ordering::Relaxed).then_some("closed: too little room in the spool");
+        let short = || self.room.is_short().then_some("closed: too little room in the spool");
         self.paused().map(Pause::words).or_else(short)
     }
 
@@ -259,52 +221,17 @@ impl IntakeGate {
             None => {}
         }
         let room = spool.room().map_err(|error| self.denied(&error))?;
-        let was_short = self.short.load(Ordering::Relaxed);
-        let least = if was_short { self.reserve.to_open() } else { self.reserve };
-        let short = !least.is_kept(room, 0);
-        if short != was_short && self.short.swap(short, Ordering::Relaxed) == was_short {
-            self.say_room(spool, room, short);
-        }
-        if short { Err(Denied::NoRoom) } else { self.fits(spool, room, size.unwrap_or(0)) }
+        self.room.admit(spool.root(), room, size.unwrap_or(0)).then_some(()).ok_or(Denied::NoRoom)
     }
 
     /// Whether a message that is coming in may go on to: to be asked every
-    /// [`ROOM_STEP_BYTES`]. Where it is too large, smaller ones may fit.
+    /// [`ROOM_STEP_BYTES`](crate::room::ROOM_STEP_BYTES).
     ///
     /// # Errors
     /// There is too little room.
     pub(crate) fn still_fits(&self, spool: &Spool) -> Result<(), Denied> {
         let room = spool.room().map_err(|error| self.denied(&error))?;
-        self.fits(spool, room, 0)
-    }
-
-    fn fits(&self, spool: &Spool, room: Room, size: u64) -> Result<(), Denied> {
-        if self.reserve.is_kept(room, size) {
-            return Ok(());
-        }
-        if let Some(unsaid) = self.large.say() {
-            let (path, free, keep) = (spool.root().display(), room.bytes, self.reserve.bytes);
-            warn!(
-                unsaid,
-                "a large message does not fit into {path}, its client is told 452: {free} bytes are free, and \
-                 intake.reserve keeps {keep}: make room, or wait for deliveries to"
-            );
-        }
-        Err(Denied::NoRoom)
-    }
-
-    fn say_room(&self, spool: &Spool, Room { bytes, inodes }: Room, short: bool) {
-        let (path, Reserve { bytes: keep, inodes: keep_inodes }) = (spool.root().display(), self.reserve);
-        let inodes = inodes.map_or("any number of".to_owned(), |inodes| inodes.to_string());
-        if short {
-            warn!(
-                "no new mail: too little room in {path}: {bytes} bytes and {inodes} inodes are free, and \
-                 intake.reserve keeps {keep} bytes and {keep_inodes} inodes for the mail that is there; it goes on, \
-                 and clients are told 452 until there is more: make room, or wait for deliveries to"
-            );
-        } else {
-            info!("new mail again: {bytes} bytes and {inodes} inodes are free in {path}");
-        }
+        self.room.fits(spool.root(), room, 0).then_some(()).ok_or(Denied::NoRoom)
     }
 
     /// What an error of the spool means for the message at hand. Unless it is
@@ -374,23 +301,6 @@ mod tests {
         gate.pause(Pause::Broken);
         assert!(!gate.resume(Pause::Broken));
         assert_eq!(gate.paused(), Some(Pause::Broken));
-    }
-
-    #[test]
-    fn the_reserve_counts_bytes_and_inodes() {
-        let reserve = Reserve { bytes: 10, inodes: 5 };
-        for (bytes, inodes, size, kept) in [
-            (10, Some(5), 0, true),
-            (9, Some(5), 0, false),
-            (10, Some(4), 0, false),
-            (10, None, 0, true),
-            (10, None, 1, false),
-            (11, None, 1, true),
-        ] {
-            assert_eq!(reserve.is_kept(Room { bytes, inodes }, size), kept, "{bytes} {inodes:?} {size}");
-        }
-        assert_eq!(Reserve { bytes: 80, inodes: 8 }.to_open(), Reserve { bytes: 90, inodes: 9 });
-        assert!(!Reserve { bytes: u64::MAX, inodes: 0 }.is_kept(Room { bytes: 9, inodes: None }, 1));
     }
 
     #[test]

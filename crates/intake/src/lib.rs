@@ -14,6 +14,7 @@ pub mod config;
 pub mod dropbox;
 pub mod gate;
 pub mod listener;
+pub mod room;
 pub mod sendmail;
 pub mod submit;
 #[cfg(test)]
@@ -22,8 +23,9 @@ pub mod watch;
 
 pub use config::{LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol};
 pub use dropbox::{DropWatcher, SWEEP_FILES_MAX, Sweep};
-pub use gate::{Counters, Denied, IntakeGate, Pause, Reason, Reserve};
+pub use gate::{Counters, Denied, IntakeGate, Pause, Reason};
 pub use listener::{Listener, ListenerHandle};
+pub use room::Reserve;
 pub use sendmail::{SendmailArgs, UsageError};
 pub use submit::{Queued, Submission, SubmitError, submit};
 pub use watch::Watch;

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 
 use lazaret_envelope::{Line, MailParams, RcptParams, Xtext};
 
-use crate::gate::Reserve;
+use crate::room::Reserve;
 use crate::submit::{EX_USAGE, Submission};
 
 /// What the command line says.

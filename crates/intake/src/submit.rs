@@ -21,7 +21,7 @@ use lazaret_envelope::{
 use lazaret_spool::{Canonical, Draft, DropDraft, OpenError, Severity, Spool, SpoolError};
 
 use crate::canonical::Normalizer;
-use crate::gate::{ROOM_STEP_BYTES, Reserve};
+use crate::room::{ROOM_STEP_BYTES, Reserve};
 use lone_dot::LoneDot;
 
 /// Bytes read at a time.

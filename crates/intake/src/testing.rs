@@ -15,7 +15,8 @@ use lazaret_spool::{Dir, Disk, Spool, WorkerId};
 use rustix::io::Errno;
 use tempfile::TempDir;
 
-use crate::gate::{IntakeGate, Reserve};
+use crate::gate::IntakeGate;
+use crate::room::Reserve;
 
 /// A spool in a folder of its own.
 pub(crate) struct Place {

@@ -160,14 +160,10 @@ impl Storage for Disk {
 
     fn is_in_place(&self, dir: Dir) -> io::Result<bool> {
         let place = |stat: fs::Stat| (stat.st_dev, stat.st_ino);
-        let held = (place(fs::fstat(&self.top)?), place(fs::fstat(self.dir(dir)?)?));
-        let named = fs::stat(&self.root).and_then(|root| {
-            let dir = fs::statat(&self.top, dir.to_string(), AtFlags::SYMLINK_NOFOLLOW)?;
-            Ok((place(root), place(dir)))
-        });
-        match named {
+        let held = place(fs::fstat(self.dir(dir)?)?);
+        match fs::stat(self.root.join(dir.to_string())) {
             Err(Errno::NOENT | Errno::NOTDIR) => Ok(false),
-            named => Ok(named? == held),
+            named => Ok(place(named?) == held),
         }
     }
 

@@ -15,7 +15,8 @@ use tracing::{debug, info};
 
 use super::session::Hangup;
 use super::sessions::Place;
-use crate::gate::{Denied, IntakeGate, ROOM_STEP_BYTES, Reason};
+use crate::gate::{Denied, IntakeGate, Reason};
+use crate::room::ROOM_STEP_BYTES;
 
 /// Takes in the messages of one session.
 pub(super) struct Receiver {

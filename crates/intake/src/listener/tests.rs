@@ -11,7 +11,8 @@ use lazaret_spool::Dir;
 
 use super::*;
 use crate::config::LineEndPolicy;
-use crate::gate::{Pause, Reserve};
+use crate::gate::Pause;
+use crate::room::Reserve;
 use crate::testing::{self, contents, names};
 
 /// Longest wait for an answer.
