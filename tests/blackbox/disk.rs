@@ -17,6 +17,9 @@ use crate::wait::until;
 /// Longest time for mounting, unmounting and making a file system.
 const MOUNT_TIME_MAX: Duration = Duration::from_secs(30);
 
+/// Longest time for the last process to leave a file system.
+const BUSY_TIME_MAX: Duration = Duration::from_secs(10);
+
 /// Serves the rig's file system at a folder, with faults; ends with the mount.
 const SERVE: &str = "
 import errno, sys
@@ -117,8 +120,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        let unmounted = run(Command::new("umount").arg(&self.place));
-        if unmounted.is_err() {
+        // A cell whose daemon has just ended may still have a file open.
+        let unmount = || run(Command::new("umount").arg(&self.place)).is_ok();
+        if !until(BUSY_TIME_MAX, unmount) {
             let _ = run(Command::new("umount").arg("--lazy").arg(&self.place));
         }
         if let Some(server) = &mut self.server {
