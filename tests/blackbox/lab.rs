@@ -67,6 +67,7 @@ impl Config {
 
     /// Adds tables of their own.
     pub fn tables(mut self, lines: &str) -> Self {
+        self.tables += "\n";
         self.tables += lines;
         self
     }
@@ -87,7 +88,7 @@ impl Config {
     pub fn text(&self) -> String {
         let mut text = format!(
             "spool = \"spool\"\n\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
-             [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n\n{}",
+             [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n{}",
             self.workers, self.tables
         );
         for route in &self.routes {
