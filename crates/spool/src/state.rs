@@ -58,21 +58,23 @@ impl Claim {
 
     /// A verdict was reached: on to its delivery, and the strikes are forgotten.
     /// Need not be durable: lost, the message is routed again. But for one with a
-    /// strike it is, which would else be deferred for having been cut short twice.
+    /// strike it is, which would else be deferred for having been cut short twice,
+    /// and for one whose delivery was cut short before: lost, the next time would
+    /// not count as one, and cuts could go on for twice as long.
     ///
     /// # Errors
     /// The rename failed.
     pub fn routed(self) -> Result<Option<Outbound>, SpoolError> {
-        let struck = self.name.strikes > 0;
+        let cut_short = self.name.strikes > 0 || self.name.interruptions > 0;
         let name = Name { strikes: 0, ..self.name.next() };
         let (from, to) = (self.place(), (Dir::Outbound, name));
         let moved =
-            if struck { self.owner.move_durably(from, to)? } else { self.owner.move_lazily(from, to)? };
+            if cut_short { self.owner.move_durably(from, to)? } else { self.owner.move_lazily(from, to)? };
         if !moved {
             return Ok(None);
         }
         debug!(id = %name.id, "routed");
-        let may_repeat = struck || name.may_repeat();
+        let may_repeat = cut_short || name.may_repeat();
         Ok(Some(Outbound { owner: self.owner, name, may_repeat }))
     }
 

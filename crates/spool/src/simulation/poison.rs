@@ -1,6 +1,6 @@
-//! A message that takes the machine down whenever a worker looks at it, among
-//! others that do not: in every state that the power cuts can leave, it meets a
-//! worker at most twice, and the others are delivered.
+//! A message that takes the machine down whenever a worker looks at it, or
+//! whenever it is delivered, among others that do not: in every state that the
+//! power cuts can leave this happens only so often, and the others are delivered.
 //!
 //! The daemon of this model hands out work as the real one does: batches, and
 //! what bears a strike alone. It must never remember the message itself.
@@ -11,20 +11,34 @@ use super::explore::{decide, hash};
 use super::judge::{Place, judge, places};
 use super::life::{Life, Step};
 use super::world::{Sim, Snapshot};
-use crate::Dir;
+use crate::{Dir, INTERRUPTIONS_MAX, STRIKES_MAX};
 
-/// Meetings at which the model gives up: far beyond what is allowed.
-const MEETINGS_MAX: usize = 4;
+/// Meetings beyond those allowed at which the model gives up.
+const MEETINGS_TOO_MANY: usize = 2;
 
-/// Meetings that are allowed.
-const MEETINGS_ALLOWED: usize = 2;
+/// Where the message takes the machine down.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Danger {
+    Cell,
+    Delivery,
+}
+
+impl Danger {
+    /// Meetings that are allowed. The first in a delivery may count as a strike.
+    pub(super) fn allowed(self) -> usize {
+        match self {
+            Self::Cell => usize::from(STRIKES_MAX) + 1,
+            Self::Delivery => usize::from(INTERRUPTIONS_MAX) + 1,
+        }
+    }
+}
 
 /// The messages that are accepted.
 const LABELS: [u32; 3] = [1, 2, 3];
 
 /// What came of all that could happen.
-#[derive(Default)]
 pub(super) struct Poison {
+    danger: Danger,
     pub(super) power_cuts: usize,
     pub(super) most_meetings: usize,
     pub(super) violations: Vec<String>,
@@ -33,6 +47,17 @@ pub(super) struct Poison {
 }
 
 impl Poison {
+    pub(super) fn new(danger: Danger) -> Self {
+        Self {
+            danger,
+            power_cuts: 0,
+            most_meetings: 0,
+            violations: Vec::new(),
+            seen: HashSet::new(),
+            label: 0,
+        }
+    }
+
     /// Accepts messages, of which one is poison, and works until nothing is left.
     pub(super) fn play(&mut self, label: u32) {
         self.label = label;
@@ -47,10 +72,10 @@ impl Poison {
     /// One life, and every life that can follow it.
     fn live(&mut self, found: Snapshot, meetings: usize) {
         self.most_meetings = self.most_meetings.max(meetings);
-        if meetings > MEETINGS_ALLOWED {
-            self.violations.push(format!("message {} meets a worker {meetings} times", self.label));
+        if meetings > self.danger.allowed() {
+            self.violations.push(format!("message {} takes the machine down {meetings} times", self.label));
         }
-        if meetings > MEETINGS_MAX {
+        if meetings > self.danger.allowed() + MEETINGS_TOO_MANY {
             return;
         }
         let before = places(&found.disk);
@@ -76,15 +101,18 @@ impl Poison {
         }
     }
 
-    /// Works until the poison is looked at (then: the instant), or nothing is left.
+    /// Works until the poison takes the machine down (then: the instant), or nothing is left.
     fn work(&self, life: &Life) -> Step<Option<Snapshot>> {
         while let Some(batch) = next(&life.places(Dir::Incoming)) {
             for (label, claim) in batch.iter().zip(life.claim_only(0, &batch)?) {
                 life.look(*label, &claim)?;
-                if *label == self.label {
+                if *label == self.label && self.danger == Danger::Cell {
                     return Ok(Some(life.sim.world().snapshot("look at the poison")));
                 }
                 let outbound = life.routed(*label, claim)?;
+                if *label == self.label {
+                    return Ok(Some(life.sim.world().snapshot("deliver the poison")));
+                }
                 life.done(*label, outbound)?;
             }
         }

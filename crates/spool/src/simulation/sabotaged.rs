@@ -5,7 +5,7 @@
 
 use super::explore::{Explorer, print_figures};
 use super::histories::HISTORIES;
-use super::poison::Poison;
+use super::poison::{Danger, Poison};
 use crate::sabotage::{Sabotage, during};
 
 /// Goes through the short histories whose names begin with `which`.
@@ -54,7 +54,7 @@ fn a_strike_that_is_not_marked_is_found() {
 
 /// The poison takes the machine down a third time.
 fn meets_too_often(error: Sabotage) {
-    let mut poison = Poison::default();
+    let mut poison = Poison::new(Danger::Cell);
     during(error, || poison.play(1));
     print_figures(&format!(
         "sabotage {error:?}: poison meets a worker {} times, violations {}",
