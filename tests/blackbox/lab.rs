@@ -100,7 +100,9 @@ impl Config {
 
 /// The place.
 pub struct Lab {
-    folder: TempDir,
+    folder: PathBuf,
+    /// Removes the folder in the end, if it is ours.
+    temporary: Option<TempDir>,
     logs: AtomicU32,
 }
 
@@ -113,7 +115,14 @@ impl Lab {
     /// With a configuration.
     pub fn with(config: &Config) -> Self {
         let folder = tempfile::Builder::new().prefix("lazaret-").tempdir().expect("failed to make a folder");
-        let lab = Self { folder, logs: AtomicU32::new(0) };
+        let mut lab = Self::at(folder.path().to_owned(), config);
+        lab.temporary = Some(folder);
+        lab
+    }
+
+    /// With a configuration, in a folder that stays.
+    pub fn at(folder: PathBuf, config: &Config) -> Self {
+        let lab = Self { folder, temporary: None, logs: AtomicU32::new(0) };
         lab.configure(config);
         lab
     }
@@ -125,7 +134,7 @@ impl Lab {
 
     /// A path in the folder.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.folder.path().join(name)
+        self.folder.join(name)
     }
 
     /// The configuration file.
@@ -200,8 +209,10 @@ impl Drop for Lab {
         }
         eprintln!("the daemon's log ended so:\n{}", self.log_tail());
         if std::env::var_os(KEEP_VARIABLE).is_some() {
-            self.folder.disable_cleanup(true);
-            eprintln!("left for you: {}", self.folder.path().display());
+            if let Some(folder) = &mut self.temporary {
+                folder.disable_cleanup(true);
+            }
+            eprintln!("left for you: {}", self.folder.display());
         }
     }
 }

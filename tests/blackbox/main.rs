@@ -3,8 +3,9 @@
 //!
 //! Only `lab`, `daemon` and what they stand on know how a program is run; a
 //! suite knows what must come of it. With `bench` as its first word the program
-//! is the paired benchmark instead, which needs the same things. A suite must
-//! never use Lazaret's crates.
+//! is the paired benchmark instead, and with `power` a part of a run under the
+//! power-loss rig, which need the same things. A suite must never use Lazaret's
+//! crates.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a test program reports to people")]
@@ -19,6 +20,7 @@ mod lab;
 mod maildir;
 mod memory;
 mod poison;
+mod power;
 mod process;
 mod random;
 mod sink;
@@ -34,6 +36,9 @@ fn main() -> ExitCode {
     let mut words = std::env::args().skip(1).peekable();
     if words.next_if(|word| word == bench::WORD).is_some() {
         return bench::main(words);
+    }
+    if words.next_if(|word| word == power::WORD).is_some() {
+        return power::main(words);
     }
     trial::run(suites::all())
 }

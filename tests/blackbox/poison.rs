@@ -120,6 +120,11 @@ pub fn memory_hungry() -> Vec<u8> {
     encoded_digest(64 << 10)
 }
 
+/// A message that takes some seconds of CPU time.
+pub fn tiresome() -> Vec<u8> {
+    endless_words(256 << 10)
+}
+
 /// A message that takes a minute of CPU time and more.
 pub fn slow() -> Vec<u8> {
     missing_boundaries(4 << 20)

@@ -94,19 +94,28 @@ impl Drop for Owned {
 
 /// The children of a process, of all its threads.
 pub fn children(pid: u32) -> Vec<u32> {
+    let lists = of_threads(pid, "children");
+    lists.iter().flat_map(|list| list.split(' ')).filter_map(|pid| pid.trim().parse().ok()).collect()
+}
+
+/// A file of /proc for each thread of a process that has not ended.
+fn of_threads(pid: u32, file: &str) -> Vec<String> {
     let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let lists = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("children")).ok());
-    lists
-        .flat_map(|list| list.split(' ').filter_map(|pid| pid.trim().parse().ok()).collect::<Vec<_>>())
-        .collect()
+    threads.filter_map(|thread| std::fs::read_to_string(thread.path().join(file)).ok()).collect()
 }
 
 /// Whether a thread of the process is on a processor, or wants to be.
 pub fn is_running(pid: u32) -> bool {
-    let threads = std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten();
-    let stats = threads.filter_map(|thread| std::fs::read_to_string(thread.path().join("stat")).ok());
     // The state follows the name, which stands in parentheses.
-    stats.into_iter().any(|stat| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R')))
+    let running = |stat: &String| stat.rsplit(") ").next().is_some_and(|rest| rest.starts_with('R'));
+    of_threads(pid, "stat").iter().any(running)
+}
+
+/// How long the threads that a process has now have been on a processor.
+pub fn on_processor(pid: u32) -> Duration {
+    let times = of_threads(pid, "schedstat");
+    let nanoseconds = times.iter().filter_map(|times| times.split(' ').next()?.parse::<u64>().ok()).sum();
+    Duration::from_nanos(nanoseconds)
 }
 
 /// Kills one process that a daemon of ours started.

@@ -20,6 +20,18 @@ impl Random {
         Self(seed)
     }
 
+    /// The sequence of a seed.
+    pub fn seeded(seed: u64) -> Self {
+        Self(seed.max(1))
+    }
+
+    /// Puts things into another order.
+    pub fn shuffle<T>(&mut self, things: &mut [T]) {
+        for end in (1..things.len()).rev() {
+            things.swap(end, self.below(end + 1));
+        }
+    }
+
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
         self.0 ^= self.0 << 13;

@@ -65,9 +65,13 @@ pub struct Taken {
 /// What the sink does, by step; a recipient narrows a rule for RCPT.
 type Script = Vec<(Step, Option<&'static str>, Behaviour)>;
 
+/// Hears of each message right before it is answered for with a 250.
+type Hook = Box<dyn Fn(&Taken) + Send + Sync>;
+
 /// What sessions share.
 struct Shared {
-    script: Script,
+    script: Mutex<Script>,
+    hook: Hook,
     taken: Mutex<Vec<Taken>>,
     streams: Mutex<Vec<TcpStream>>,
     stopped: AtomicBool,
@@ -87,10 +91,16 @@ pub struct Sink {
 impl Sink {
     /// Starts one. An empty script accepts everything.
     pub fn start(script: Script) -> Self {
+        Self::telling(script, Box::new(|_| {}))
+    }
+
+    /// Starts one that tells of each message before it answers for it.
+    pub fn telling(script: Script, hook: Hook) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("failed to listen");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
-            script,
+            script: Mutex::new(script),
+            hook,
             taken: Mutex::default(),
             streams: Mutex::default(),
             stopped: AtomicBool::new(false),
@@ -103,6 +113,11 @@ impl Sink {
     /// Where it listens.
     pub fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Goes by another script from now on.
+    pub fn follow(&self, script: Script) {
+        *lock(&self.shared.script) = script;
     }
 
     /// What it took so far.
@@ -211,18 +226,28 @@ impl Session {
             }
         }
         let number = lock(&self.shared.taken).len();
+        let recipients = std::mem::take(&mut self.recipients);
+        let taken = Taken { sender: self.sender.clone(), recipients, content };
+        if self.rule(Step::Dot, "").is_none() {
+            (self.shared.hook)(&taken);
+        }
         if self.step(Step::Dot, "", &format!("250 2.0.0 sunk as {number}"))? {
-            let recipients = std::mem::take(&mut self.recipients);
-            lock(&self.shared.taken).push(Taken { sender: self.sender.clone(), recipients, content });
+            lock(&self.shared.taken).push(taken);
         }
         Ok(())
     }
 
+    /// What the script says about a step.
+    fn rule(&self, step: Step, recipient: &str) -> Option<Behaviour> {
+        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
+        let script = lock(&self.shared.script);
+        let rule = script.iter().find(|(at, only, _)| *at == step && fits(only));
+        rule.map(|(_, _, behaviour)| *behaviour)
+    }
+
     /// Goes on with `usual` unless the script knows better; says whether it did.
     fn step(&mut self, step: Step, recipient: &str, usual: &str) -> io::Result<bool> {
-        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
-        let rule = self.shared.script.iter().find(|(at, only, _)| *at == step && fits(only));
-        match rule.map(|(_, _, behaviour)| *behaviour) {
+        match self.rule(step, recipient) {
             None => self.say(usual).map(|()| true),
             Some(Behaviour::Reply(line)) => self.say(line).map(|()| false),
             Some(Behaviour::Close) => Err(io::ErrorKind::ConnectionAborted.into()),

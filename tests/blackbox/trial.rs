@@ -1,10 +1,12 @@
 //! Cases, what each needs, and how many run at a time.
 //!
 //! A case whose requirement is missing is reported as ignored with the reason.
-//! With CI=true a missing tool must never pass for a case that ran: it fails.
+//! With CI=true a missing tool, or a right or device that a machine of ours can
+//! have, must never pass for a case that ran: it fails.
 
+use std::fs::File;
 use std::path::PathBuf;
-use std::process::ExitCode;
+use std::process::{Command, ExitCode};
 use std::sync::{PoisonError, RwLock};
 
 use libtest_mimic::{Arguments, Completion, Failed, Trial};
@@ -25,12 +27,24 @@ pub enum Needs {
     Tool(&'static str),
     /// A control group of this kind: root, and cgroup v1 or v2.
     Group(Controller),
-    /// Mounting file systems: root.
-    Mounts,
-    /// Loop devices.
-    LoopDevices,
     /// The release build: its budgets were measured with an optimised parser.
     ReleaseBuild,
+    /// The right to mount file systems: root, outside of most containers.
+    Mounts,
+    /// A device that we can open.
+    Device(&'static str),
+    /// A file system that the kernel knows.
+    FileSystem(&'static str),
+}
+
+impl Needs {
+    /// Whether a machine that checks every change has to have it.
+    const fn is_due_in_ci(self) -> bool {
+        match self {
+            Self::Tool(_) | Self::Mounts | Self::Device(_) | Self::FileSystem(_) => true,
+            Self::TestData | Self::Group(_) | Self::ReleaseBuild => false,
+        }
+    }
 }
 
 /// One test.
@@ -71,6 +85,12 @@ pub fn figures(text: &str) {
     println!("figures: {text}");
 }
 
+/// Prints one row of a table of results, for a document that is made from them.
+pub fn row(table: &str, cells: &[(&str, String)]) {
+    let cells: Vec<String> = cells.iter().map(|(name, value)| format!("{name}={value}")).collect();
+    println!("row: {table} | {}", cells.join(" | "));
+}
+
 /// Runs what the command line asks for.
 pub fn run(cases: Vec<Case>) -> ExitCode {
     let mut arguments = Arguments::from_args();
@@ -85,10 +105,10 @@ static COMPANY: RwLock<()> = RwLock::new(());
 fn go(case: &Case) -> Result<Completion, Failed> {
     let ci = std::env::var("CI").is_ok_and(|value| value == "true");
     for &needs in case.needs {
-        match (missing(needs), needs) {
-            (None, _) => {}
-            (Some(reason), Needs::Tool(_)) if ci => return Err(reason.into()),
-            (Some(reason), _) => return Ok(Completion::ignored_with(reason)),
+        match missing(needs) {
+            None => {}
+            Some(reason) if ci && needs.is_due_in_ci() => return Err(reason.into()),
+            Some(reason) => return Ok(Completion::ignored_with(reason)),
         }
     }
     if case.alone {
@@ -112,9 +132,20 @@ fn missing(needs: Needs) -> Option<String> {
         }
         Needs::Group(controller) => controller.missing(),
         Needs::Mounts => disk::missing(),
-        Needs::LoopDevices => {
-            (!PathBuf::from("/dev/loop-control").exists()).then(|| "no loop devices".to_owned())
-        }
         Needs::ReleaseBuild => cfg!(debug_assertions).then(|| "not a release build".to_owned()),
+        Needs::Device(path) => {
+            let opened = File::options().read(true).write(true).open(path);
+            opened.err().map(|error| format!("no device: failed to open {path}: {error}"))
+        }
+        Needs::FileSystem(name) => (!knows(name)).then(|| format!("the kernel has no file system {name}")),
     }
+}
+
+/// Whether the kernel has a file system, or a module for it.
+fn knows(name: &str) -> bool {
+    let listed = || {
+        let list = std::fs::read_to_string("/proc/filesystems").unwrap_or_default();
+        list.lines().any(|line| line.split('\t').next_back() == Some(name))
+    };
+    listed() || (Command::new("modprobe").args(["-q", name]).status().is_ok() && listed())
 }

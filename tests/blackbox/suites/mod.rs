@@ -13,6 +13,7 @@ mod interop;
 mod mail;
 mod operator;
 mod poison;
+mod power;
 mod storm;
 
 use crate::trial::Case;
@@ -34,6 +35,7 @@ pub fn all() -> Vec<Case> {
         bench::cases(),
         crash::cases(),
         faults::cases(),
+        power::cases(),
     ];
     suites.into_iter().flatten().collect()
 }

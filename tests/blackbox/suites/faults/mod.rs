@@ -33,7 +33,7 @@ const SENDER: &str = "sender@example.com";
 const RECIPIENT: &str = "desk@example.org";
 
 const MOUNTS: &[Needs] = &[Needs::Mounts];
-const LOOP: &[Needs] = &[Needs::Mounts, Needs::LoopDevices, Needs::Tool("mkfs.ext4")];
+const LOOP: &[Needs] = &[Needs::Mounts, Needs::Device("/dev/loop-control"), Needs::Tool("mkfs.ext4")];
 const RIG: &[Needs] = &[Needs::Mounts, Needs::TestData, Needs::Tool("python3")];
 
 /// The cases, and the rows of the page that each brings about.
