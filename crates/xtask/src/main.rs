@@ -84,5 +84,6 @@ fn help() -> String {
     text + "\nenvironment:\n  \
         LAZARET_TESTDATA  folder of the larger suites' data (default: ../shared from the project's root)\n  \
         TMPDIR            where daemons of suites and benchmarks have their spools\n  \
-        CI=true           a suite that lacks its tool is a failure\n"
+        LAZARET_POWER     `long` cuts the power in hundreds of states more\n  \
+        CI=true           a suite that lacks its tool, device or file system is a failure\n"
 }

@@ -16,10 +16,12 @@ struct Tool {
 }
 
 /// Every program that a suite asks for.
-const TOOLS: [Tool; 3] = [
+const TOOLS: [Tool; 5] = [
     Tool { program: "python3", package: "python3" },
     Tool { program: "swaks", package: "swaks" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
+    Tool { program: "mkfs.xfs", package: "xfsprogs" },
+    Tool { program: "mkfs.btrfs", package: "btrfs-progs" },
 ];
 
 /// Longest time for the package lists, and for the packages.

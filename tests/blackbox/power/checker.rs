@@ -85,21 +85,15 @@ struct Left {
 
 impl Left {
     fn look(spool: &SpoolDir) -> Self {
-        let names: Vec<(&str, Vec<String>)> =
-            STATES.iter().map(|&state| (state, spool.names(state))).collect();
-        let ids = |state: &str| spool.ids(state);
-        let mut all = BTreeSet::new();
-        let mut twins = 0;
-        for state in STATES.iter().filter(|&&state| state != "journal") {
-            for name in spool.names(state).iter().filter(|name| !name.ends_with(".report")) {
-                twins += id_of(name).map_or(0, |id| usize::from(!all.insert(id)));
-            }
-        }
-        let here = ids("deferred");
-        let reports = spool.names("deferred").into_iter().filter(|name| name.ends_with(".report"));
-        let reports = reports.filter_map(|name| id_of(&name)).filter(|id| !here.contains(id)).count();
         let mut counts: Vec<(&'static str, usize)> =
-            STATES.iter().zip(names).map(|(&state, (_, names))| (state, names.len())).collect();
+            STATES.iter().map(|&state| (state, spool.names(state).len())).collect();
+        let names = STATES.iter().filter(|&&state| state != "journal").flat_map(|state| spool.names(state));
+        let messages = names.filter(|name| !name.ends_with(".report"));
+        let ids: Vec<String> = messages.filter_map(|name| id_of(&name)).collect();
+        let twins = ids.len() - ids.iter().collect::<BTreeSet<_>>().len();
+        let (deferred, names) = (spool.ids("deferred"), spool.names("deferred"));
+        let reported = names.iter().filter_map(|name| name.strip_suffix(".report"));
+        let reports = reported.filter(|&id| !deferred.contains(id)).count();
         counts.extend([("reports-alone", reports), ("twins", twins)]);
         Self { counts }
     }

@@ -156,11 +156,13 @@ impl Scenario {
 
     /// The configuration; without next hops that of the checker.
     pub fn config(self, hops: Option<[SocketAddr; HOPS.len()]>) -> Config {
-        let cpu_time = match self {
-            Self::ParserLoop => "600s",
+        let cpu_time = match (self, hops) {
+            (Self::ParserLoop, _) => "600s",
             // Long enough to be caught at it.
-            _ if self.follows_a_cut() => "400ms",
-            _ => "100ms",
+            (_, Some(_)) if self.follows_a_cut() => "400ms",
+            (_, Some(_)) => "100ms",
+            // The checker pays it in each state.
+            (_, None) => "50ms",
         };
         let limits = format!("cpu_time = \"{cpu_time}\"\nlimits = {{ parts = {PARTS_MAX} }}\n");
         // Soon enough for a workload to see the next round, on a small file system.

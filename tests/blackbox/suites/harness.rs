@@ -2,6 +2,7 @@
 //!
 //! They must never need the program under test.
 
+use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::content::{below_received, canonical, carries, has_bare_cr, unix, wire};
@@ -22,6 +23,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("harness::names", names),
         Case::new("harness::client_and_sink_agree", client_and_sink_agree),
         Case::new("harness::sink_follows_its_script", sink_follows_its_script),
+        Case::new("harness::sink_tells_before_it_answers", sink_tells_before_it_answers),
         Case::new("harness::watch_sees_what_appears", watch_sees_what_appears),
     ]
 }
@@ -120,6 +122,17 @@ fn sink_follows_its_script() {
         std::thread::spawn(move || smtp::deliver(address, "a@example.org", &["b@example.com"], b"x\r\n"));
     drop(sink);
     assert!(client.join().expect("no panic").is_err());
+}
+
+fn sink_tells_before_it_answers() {
+    let (sender, told) = mpsc::channel();
+    let sink = Sink::telling(vec![], Box::new(move |taken| drop(sender.send(taken.content.clone()))));
+    let send = |text: &[u8]| smtp::deliver(sink.address(), "a@example.org", &["b@example.com"], text);
+    assert!(matches!(send(b"one\r\n"), Err(Failure::Refused(reply)) if reply.code == 250));
+    assert_eq!(told.try_recv().as_deref(), Ok(&b"one\r\n"[..]), "before the reply that we have");
+    sink.follow(vec![(Step::Dot, None, Behaviour::Reply("451 4.3.0 not now"))]);
+    assert!(matches!(send(b"two\r\n"), Err(Failure::Refused(reply)) if reply.code == 451));
+    assert!(told.try_recv().is_err(), "what is refused is not taken");
 }
 
 fn watch_sees_what_appears() {

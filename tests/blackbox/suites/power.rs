@@ -28,7 +28,7 @@ const PARSED: RangeInclusive<usize> = 2..=2;
 const DELIVERED: RangeInclusive<usize> = 5..=6;
 
 /// Longest time for one part of a run on a plain folder.
-const PART_TIME_MAX: Duration = Duration::from_secs(60);
+const PART_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
@@ -77,17 +77,10 @@ fn plans(disk: Disk) -> Vec<Plan> {
         time: Duration::from_secs(seconds),
     };
     match (is_long(), disk) {
-        (false, Disk::Real(_)) => vec![plan(1, 12, 2, 4, 10)],
-        (false, Disk::Model(_)) => vec![plan(1, 10, 2, 0, 10)],
-        (true, Disk::Real(_)) => {
-            vec![
-                plan(1, 60, 2, 0, 300),
-                plan(2, 60, 2, 4, 300),
-                plan(3, 60, 10, 7, 300),
-                plan(4, 60, 0, 2, 300),
-            ]
-        }
-        (true, Disk::Model(_)) => vec![plan(1, 100, 0, 0, 300), plan(2, 100, 0, 0, 300)],
+        (false, Disk::Real(_)) => vec![plan(1, 12, 2, 4, 15)],
+        (false, Disk::Model(_)) => vec![plan(1, 10, 2, 0, 15)],
+        (true, Disk::Real(_)) => vec![plan(1, 60, 2, 0, 300), plan(2, 60, 10, 3, 300)],
+        (true, Disk::Model(_)) => vec![plan(1, 40, 0, 0, 300)],
     }
 }
 
