@@ -11,8 +11,9 @@ use std::ffi::OsStr;
 use lazaret_envelope::MessageId;
 use tracing::info;
 
-use crate::error::{Context, SpoolError};
+use crate::error::SpoolError;
 use crate::layout::{Dir, JOURNAL_SUFFIX, REPORT_SUFFIX, journal_name, report_name};
+use crate::name::Name;
 use crate::owner::Owner;
 use crate::recovery::Recovered;
 use crate::spool::Spool;
@@ -87,13 +88,19 @@ impl Owner {
     /// beside a claimed message after a crash, it would pass for a new one.
     pub(crate) fn forget_report(&self, id: MessageId) -> Result<(), SpoolError> {
         let name = report_name(id);
-        // Asking is far cheaper than an unlink, which would need the directory for itself.
-        let status = self.spool.storage.status(Dir::Deferred, name.as_ref());
-        if matches!(&status, Err(error) if error.kind() == std::io::ErrorKind::NotFound) {
-            return Ok(());
-        }
-        status.context(|| format!("look at deferred/{name}"))?;
         self.remove_if_there(Dir::Deferred, &name)?;
         self.sync_dir(Dir::Deferred)
+    }
+
+    /// The same before a message is claimed. Asking is far cheaper than an unlink,
+    /// which would need the directory for itself. If the name is gone, somebody
+    /// else has claimed the message and may have deferred it: that report is no
+    /// old one, so nobody may claim between the look and the removal.
+    pub(crate) fn forget_old_report(&self, name: Name) -> Result<(), SpoolError> {
+        if !self.exists(Dir::Deferred, &report_name(name.id))? {
+            return Ok(());
+        }
+        let _alone = self.releasing();
+        if self.exists(Dir::Incoming, &name.to_string())? { self.forget_report(name.id) } else { Ok(()) }
     }
 }

@@ -169,9 +169,9 @@ impl Owner {
     pub fn claim(&self, worker: WorkerId, names: &[Name]) -> Result<Vec<Claim>, SpoolError> {
         let dir = Dir::Claimed(worker);
         let mut claims = Vec::with_capacity(names.len());
+        names.iter().try_for_each(|&name| self.forget_old_report(name))?;
         let _unreleased = self.shared.releasing.read().unwrap_or_else(PoisonError::into_inner);
         for &name in names {
-            self.forget_report(name.id)?;
             if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
                 claims.push(Claim::new(self.clone(), worker, name.next()));
             }
@@ -219,7 +219,8 @@ impl Owner {
         Ok(())
     }
 
-    /// To be held while a message leaves quarantine and its report goes.
+    /// To be held while a message leaves quarantine and its report goes. Nothing
+    /// is claimed meanwhile.
     pub(crate) fn releasing(&self) -> std::sync::RwLockWriteGuard<'_, ()> {
         self.shared.releasing.write().unwrap_or_else(PoisonError::into_inner)
     }

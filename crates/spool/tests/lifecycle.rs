@@ -196,6 +196,17 @@ fn deferred_released_and_deleted() {
 }
 
 #[test]
+fn a_claim_that_comes_too_late_leaves_the_report() {
+    let lab = Lab::new();
+    let (owner, _) = lab.start();
+    let id = accept(&owner, b"Subject: x\r\n\r\n").id;
+    let seen = incoming(&owner);
+    claim(&owner).remove(0).defer(&report(id)).unwrap();
+    assert!(owner.claim(WORKER, &seen).unwrap().is_empty(), "somebody else had it");
+    assert_eq!(lab.names(Dir::Deferred).len(), 2, "message and report");
+}
+
+#[test]
 fn a_report_without_its_move_is_finished() {
     let lab = Lab::new();
     let (owner, _) = lab.start();
