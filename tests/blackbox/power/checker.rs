@@ -74,6 +74,12 @@ fn report(left: &Left, mut wrong: Vec<String>, verdict: Verdict) -> ExitCode {
     if wrong.is_empty() {
         return ExitCode::SUCCESS;
     }
+    if let Some(place) = std::env::var_os(rig::FINDINGS_VARIABLE) {
+        let mut findings = File::options().append(true).open(place).expect("failed to open the findings");
+        findings
+            .write_all(format!("{}\n", wrong.join("\n")).as_bytes())
+            .expect("failed to write the findings");
+    }
     println!("{}", wrong.join("\n"));
     ExitCode::FAILURE
 }
@@ -197,16 +203,12 @@ fn deferred(spool: &SpoolDir, wrong: &mut Vec<String>) -> Vec<Deferred> {
     let mut found = Vec::new();
     for name in spool.names("deferred").into_iter().filter(|name| !name.ends_with(".report")) {
         let report = id_of(&name).and_then(|id| spool.report(&id));
-        match (number_at(&spool.path("deferred").join(&name)), report) {
-            (Some(number), Some(report)) => found.push(Deferred {
-                number,
-                cause: report.cause().to_owned(),
-                detail: report.get("detail").to_owned(),
-            }),
-            (number, report) => {
-                wrong.push(format!("deferred/{name}: letter {number:?}, report: {}", report.is_some()));
-            }
-        }
+        let Some(number) = number_at(&spool.path("deferred").join(&name)) else {
+            wrong.push(format!("deferred/{name} is no letter of ours"));
+            continue;
+        };
+        let of = |key: &str| report.as_ref().map_or("no report", |report| report.get(key)).to_owned();
+        found.push(Deferred { number, cause: of("cause"), detail: of("detail") });
     }
     found
 }

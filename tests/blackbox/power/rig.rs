@@ -19,6 +19,9 @@ use crate::trial::test_data;
 /// Names the file to which the checker adds a line for each state.
 pub const TALLY_VARIABLE: &str = "LAZARET_POWER_TALLY";
 
+/// Names the file to which the checker adds what is broken.
+pub const FINDINGS_VARIABLE: &str = "LAZARET_POWER_FINDINGS";
+
 /// Set where a file that lost its first name has lost its mode too: the rig's
 /// model keeps the two together, which no file system does.
 pub const MODES_VARIABLE: &str = "LAZARET_POWER_MODES_LOST";
@@ -122,7 +125,10 @@ impl Call {
         let work = tempfile::Builder::new().prefix("lazaret-power-").tempdir_in(folder);
         let work = work.expect("failed to make a folder");
         let tally = work.path().join("tally");
-        std::fs::write(&tally, "").expect("failed to make the tally");
+        let findings = work.path().join("findings");
+        for file in [&tally, &findings] {
+            std::fs::write(file, "").expect("failed to make a file");
+        }
         // What follows a cut is explored; what comes before it is only recorded.
         let explored = if scenario.follows_a_cut() { "resume" } else { "run" };
         let mut command = Command::new("python3");
@@ -139,7 +145,8 @@ impl Call {
             .args(["--max-states", &plan.states.to_string()])
             .args(["--budget", &plan.time.as_secs().to_string()])
             .args(["--timeout", &RECORD_TIME_MAX.as_secs().to_string()])
-            .env(TALLY_VARIABLE, tally);
+            .env(TALLY_VARIABLE, tally)
+            .env(FINDINGS_VARIABLE, findings);
         Self { command, work }
     }
 
@@ -196,12 +203,15 @@ pub fn explore(disk: Disk, scenario: Scenario, plan: Plan) -> Explored {
     assert_eq!(said["workload_status"].as_u64(), Some(0), "{disk:?}, {scenario:?}: {finished:?}");
     let broken = number("violations");
     assert_eq!(finished.code, Some(i32::from(broken > 0)), "{disk:?}, {scenario:?}: {finished:?}");
+    let findings =
+        std::fs::read_to_string(call.work.path().join("findings")).expect("failed to read findings");
     let explored = Explored {
         states: number("checked"),
         broken,
         // The model builds each state once.
         unconfirmed: said["unconfirmed"].as_u64().unwrap_or(0),
-        examples: if broken > 0 { format!("{:#}\n", said["examples"]) } else { String::new() },
+        // Some may not be among the rig's: those that were not broken again.
+        examples: if findings.is_empty() { findings } else { format!("{:#}\n{findings}", said["examples"]) },
         met: call.tally(),
     };
     assert!(explored.states > 0, "{disk:?}, {scenario:?}: no state was checked: {finished:?}");

@@ -263,7 +263,7 @@ fn tampering() {
     ran.assert_says(0, "");
     let report = file_in(&ran.place().join("spool/deferred"), ".report");
     std::fs::remove_file(report).expect("failed to remove");
-    ran.assert_says(1, "report: false");
+    ran.assert_says(1, ": deferred for no report");
 
     let ran = Ran::new(Scenario::Release);
     ran.assert_says(0, "");
