@@ -39,7 +39,7 @@ pub fn cases() -> Vec<Case> {
         let [data, python, mounting, fuse] = RIG;
         [data, python, mounting, fuse, LOOP, Needs::Tool(tool), Needs::FileSystem(file_system)]
     }
-    const EXT4: &[Needs] = &on("mke2fs", "ext4");
+    const EXT4: &[Needs] = &on("mkfs.ext4", "ext4");
     const XFS: &[Needs] = &on("mkfs.xfs", "xfs");
     const BTRFS: &[Needs] = &on("mkfs.btrfs", "btrfs");
     vec![
