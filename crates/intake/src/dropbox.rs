@@ -13,6 +13,7 @@ use tracing::{info, warn};
 
 use crate::canonical::Normalizer;
 use crate::gate::{IntakeGate, Reason};
+use crate::size_max::SizeMax;
 
 /// Most files taken in one sweep, so that a flood in `drop/` costs neither much
 /// memory nor the time in which the program should stop.
@@ -35,8 +36,8 @@ pub struct Sweep {
 pub struct DropWatcher {
     owner: Owner,
     gate: Arc<IntakeGate>,
-    /// Largest message that is taken in, in bytes.
-    size_max: u64,
+    /// Largest message that is taken in.
+    size_max: SizeMax,
     /// How many files to pass over in the next listing: those that were stuck
     /// in the one before must not use up every sweep.
     skip: usize,
@@ -72,8 +73,8 @@ impl DropWatcher {
     /// A watcher for the spool of `owner`, that takes in messages of at most
     /// `size_max` bytes.
     #[must_use]
-    pub fn new(owner: Owner, gate: Arc<IntakeGate>, size_max: u64) -> Self {
-        Self { owner, gate, size_max, skip: 0, failing: Throttle::default() }
+    pub fn new(owner: Owner, gate: Arc<IntakeGate>, size_max: impl Into<SizeMax>) -> Self {
+        Self { owner, gate, size_max: size_max.into(), skip: 0, failing: Throttle::default() }
     }
 
     /// Takes in what lies in `drop/`, at most [`SWEEP_FILES_MAX`] files, while
@@ -152,11 +153,11 @@ impl DropWatcher {
     fn accept(&self, taken: Taken, shown: &Line) -> Result<Fate, SpoolError> {
         // It is copied: for a while there are two of it. One that does not fit now
         // stays in tmp/, and smaller ones pass it.
-        let size = taken.size().min(self.size_max);
-        if self.gate.admit(self.owner.spool(), Some(size)).is_err() {
+        let size_max = self.size_max.get();
+        if self.gate.admit(self.owner.spool(), Some(taken.size().min(size_max))).is_err() {
             return Ok(Fate::Nothing);
         }
-        match taken.accept(&mut Normalizer::default(), self.size_max) {
+        match taken.accept(&mut Normalizer::default(), size_max) {
             Ok(_) => {
                 self.gate.count_accepted();
                 Ok(Fate::Accepted)

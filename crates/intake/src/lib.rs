@@ -16,6 +16,7 @@ pub mod gate;
 pub mod listener;
 pub mod room;
 pub mod sendmail;
+mod size_max;
 pub mod submit;
 #[cfg(test)]
 mod testing;
@@ -27,5 +28,6 @@ pub use gate::{Counters, Denied, IntakeGate, Pause, Reason};
 pub use listener::{Listener, ListenerHandle};
 pub use room::Reserve;
 pub use sendmail::{SendmailArgs, UsageError};
+pub use size_max::SizeMax;
 pub use submit::{Queued, Submission, SubmitError, submit};
 pub use watch::Watch;

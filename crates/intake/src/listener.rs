@@ -30,6 +30,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
+use crate::size_max::SizeMax;
 use session::{Conversation, Limits};
 use sessions::{Place, Sessions, Turned};
 use socket::Socket;
@@ -47,7 +48,8 @@ pub struct Listener {
     protocol: ListenProtocol,
     spool: Spool,
     gate: Arc<IntakeGate>,
-    smtp: Arc<server::Config>,
+    smtp: server::Config,
+    size_max: SizeMax,
     limits: Limits,
     sessions: Arc<Sessions>,
     /// Clients for whom there is no session.
@@ -63,9 +65,10 @@ impl Listener {
         config: &ListenConfig,
         spool: Spool,
         hostname: String,
-        size_max: u64,
+        size_max: impl Into<SizeMax>,
         gate: Arc<IntakeGate>,
     ) -> io::Result<Self> {
+        let size_max = size_max.into();
         config.check().map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
         let (socket, address) = match &config.address {
             ListenAddress::Tcp(address) => bind_tcp(*address),
@@ -77,7 +80,7 @@ impl Listener {
         let smtp = server::Config {
             dialect: config.protocol.into(),
             hostname,
-            size_max,
+            size_max: size_max.get(),
             recipients_max: config.recipients.get(),
             bare: config.bare_line_ends.into(),
             errors_max: config.errors.get(),
@@ -87,7 +90,8 @@ impl Listener {
             address,
             protocol: config.protocol,
             spool,
-            smtp: Arc::new(smtp),
+            smtp,
+            size_max,
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
             sessions: Arc::new(Sessions::new(config.sessions.get(), Arc::clone(&gate))),
             gate,
@@ -111,6 +115,11 @@ impl Listener {
         info!(%address, %protocol, "listening");
         let thread = thread::Builder::new().name("accept".into()).spawn(move || self.accept_all())?;
         Ok(ListenerHandle { socket, address, protocol, sessions, thread })
+    }
+
+    /// What holds for a session that begins now.
+    fn smtp(&self) -> Arc<server::Config> {
+        Arc::new(server::Config { size_max: self.size_max.get(), ..self.smtp.clone() })
     }
 
     fn accept_all(&self) {

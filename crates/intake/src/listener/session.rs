@@ -100,12 +100,13 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(listener: &Listener, place: Arc<Place>) -> Self {
         let receiver = Receiver::new(listener.spool.clone(), Arc::clone(&listener.gate), Arc::clone(&place));
+        let config = listener.smtp();
         Self {
             place,
-            config: Arc::clone(&listener.smtp),
+            config: Arc::clone(&config),
             idle: listener.limits.idle,
             deadline: Instant::now() + listener.limits.session,
-            session: Session::new(Arc::clone(&listener.smtp)),
+            session: Session::new(config),
             receiver,
             out: Vec::new(),
             bytes: 0,

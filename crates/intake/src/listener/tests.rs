@@ -30,6 +30,7 @@ const TRANSACTION: &str = "MAIL FROM:<a@example.org>\r\nRCPT TO:<b@example.org>\
 struct Lab {
     place: testing::Place,
     gate: Arc<IntakeGate>,
+    size_max: SizeMax,
     handle: Option<ListenerHandle>,
 }
 
@@ -48,8 +49,9 @@ impl Lab {
             config.address = ListenAddress::Tcp(([127, 0, 0, 1], 0).into());
         }
         let (spool, shared) = (place.spool.clone(), Arc::clone(&gate));
-        let listener = Listener::bind(&config, spool, "mx.example".into(), SIZE_MAX, shared).unwrap();
-        Self { place, gate, handle: Some(listener.start().unwrap()) }
+        let size_max = SizeMax::from(SIZE_MAX);
+        let listener = Listener::bind(&config, spool, "mx.example".into(), size_max.clone(), shared).unwrap();
+        Self { place, gate, size_max, handle: Some(listener.start().unwrap()) }
     }
 
     fn handle(&self) -> &ListenerHandle {
@@ -189,6 +191,17 @@ fn what_is_refused_leaves_nothing_and_the_session_goes_on() {
     assert!(client.send("good\r\n")[3].starts_with("250 "));
     assert_eq!(contents(&lab.place.spool), [b"good\r\n"]);
     assert_eq!(names(&lab.place.spool, Dir::Tmp), [""; 0]);
+    lab.stop(GRACE);
+}
+
+#[test]
+fn another_largest_size_holds_from_the_next_session_on() {
+    let mut lab = Lab::new();
+    let mut before = lab.hello();
+    lab.size_max.set(SIZE_MAX + 1);
+    let mail = format!("MAIL FROM:<a@b> SIZE={}\r\n", SIZE_MAX + 1);
+    let ([refused], [taken]) = (before.talk(&mail), lab.hello().talk(&mail));
+    assert!(refused.starts_with("552 ") && taken.starts_with("250 "), "{refused}{taken}");
     lab.stop(GRACE);
 }
 
