@@ -91,6 +91,18 @@ pub enum Command {
         /// Which part
         part: Part,
     },
+    /// Have the router read its configuration again
+    ///
+    /// Says what has changed, and what of it needs a restart (`spool`, `hostname`,
+    /// `[[listen]]`). If anything is wrong, the configuration in force stays, and
+    /// the exit status is 78. Intake goes on meanwhile, and no message is lost,
+    /// marked or delivered twice. SIGHUP does the same and logs it.
+    #[command(verbatim_doc_comment)]
+    Reload {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Look at every file of the spool and name what is wrong
     ///
     /// Reads only, unless asked to repair; the router may run meanwhile. Each

@@ -15,7 +15,7 @@ use lazaret_delivery::{RetryConfig, TransportConfig};
 use lazaret_intake::ListenConfig;
 use lazaret_route::{RouteConfig, RouteTable, TableError};
 use lazaret_worker::{Available, Fit, WorkersConfig};
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
 use toml::de::{DeTable, DeValue};
 
 use crate::exit::{self, Failure};
@@ -25,10 +25,12 @@ use crate::pressure::IntakeConfig;
 /// What holds where nothing is said.
 const EMBEDDED: &str = include_str!("embedded.toml");
 
-/// Everything that is configured, checked.
-#[derive(Debug, Clone)]
+/// Everything that is configured, checked. Written as JSON its keys are those of
+/// the file.
+#[derive(Debug, Clone, Serialize)]
 pub struct Config {
     /// The file it comes from; `None` for the embedded default.
+    #[serde(skip)]
     pub file: Option<PathBuf>,
     /// Where the spool is.
     pub spool: PathBuf,
@@ -41,10 +43,12 @@ pub struct Config {
     /// The workers and what a message may cost.
     pub workers: WorkersConfig,
     /// Where mail can go.
+    #[serde(rename = "transport")]
     pub transports: BTreeMap<String, TransportConfig>,
     /// When what failed is tried again.
     pub retry: RetryConfig,
     /// Which mail goes where.
+    #[serde(rename = "route")]
     pub routes: Vec<RouteConfig>,
 }
 
@@ -237,6 +241,13 @@ impl Config {
         warnings
     }
 
+    /// What of this a daemon can put in force that has started with `running`: all
+    /// but what it has bound itself to.
+    pub fn reloaded_into(self, running: &Self) -> Self {
+        let Self { spool, hostname, listen, .. } = running.clone();
+        Self { spool, hostname, listen, ..self }
+    }
+
     /// What delivery needs of it.
     pub fn delivery(&self) -> lazaret_delivery::Config {
         lazaret_delivery::Config {
@@ -283,10 +294,10 @@ pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
 
-    fn parse(text: &str) -> Result<Config, ConfigError> {
+    pub fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(&Source { file: "lazaret.toml", text }, None, Path::new("/base"))
     }
 

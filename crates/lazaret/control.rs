@@ -24,6 +24,7 @@ use tracing::{debug, warn};
 
 use crate::config::Config;
 use crate::exit::{self, Failure};
+use crate::reload::Reloaded;
 use crate::status::Status;
 
 /// Longest request or answer, in bytes.
@@ -52,6 +53,8 @@ pub enum Request {
     Pause(Part),
     /// Go on with it.
     Resume(Part),
+    /// Read the configuration again.
+    Reload,
 }
 
 /// A part of the work that can be paused.
@@ -70,6 +73,8 @@ pub enum Part {
 pub enum Answer {
     /// To [`Request::Status`].
     Status(Box<Status>),
+    /// To [`Request::Reload`].
+    Reloaded(Box<Reloaded>),
     /// It is done.
     Done,
     /// To [`Request::Repair`]: what was done, or why it is left.
@@ -209,7 +214,7 @@ fn done(answer: Option<Answer>) -> Result<(), Failure> {
     match answer {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Failed(status, text)) => Err(Failure::new(status, text)),
-        Some(Answer::Status(_) | Answer::Repaired(_)) => {
+        Some(Answer::Status(_) | Answer::Reloaded(_) | Answer::Repaired(_)) => {
             Err(Failure::new(exit::OS, "the daemon answered something else"))
         }
         None => Err(Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again")),

@@ -31,7 +31,7 @@ pub const FORBIDDEN: u8 = 77;
 pub const CONFIG: u8 = 78;
 
 /// Why a command failed, and with which status.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub struct Failure {
     status: u8,
     text: String,

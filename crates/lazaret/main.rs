@@ -12,11 +12,14 @@ mod config;
 mod control;
 mod costs;
 mod deferred;
+mod differences;
 mod dispatch;
+mod engine;
 mod exit;
 mod log;
 mod paths;
 mod pressure;
+mod reload;
 mod run;
 mod status;
 mod submit;
@@ -73,6 +76,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Deferred(command) => deferred::command(&config()?, command),
         Command::Pause { part } => control::tell(&config()?, &Request::Pause(part)),
         Command::Resume { part } => control::tell(&config()?, &Request::Resume(part)),
+        Command::Reload { json } => reload::command(&config()?, json),
         Command::Check(options) => check::command(&config()?, &options),
         Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
     }

@@ -20,7 +20,7 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
 use lazaret_envelope::ByteSize;
 use lazaret_intake::{IntakeGate, Pause, Reserve};
 use rustix::io::Errno;
-use serde::{Deserialize, Deserializer};
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::{info, warn};
 
 /// How often is looked: the kernel's numbers change every two seconds.
@@ -41,7 +41,7 @@ const RESERVE_INODES: u64 = 1_000;
 const OPEN_BELOW: f64 = 2.0;
 
 /// The `[intake]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct IntakeConfig {
     /// Share of ten seconds in which something on the machine, or in our control
@@ -87,6 +87,12 @@ impl FromStr for Percent {
 impl<'de> Deserialize<'de> for Percent {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
+    }
+}
+
+impl Serialize for Percent {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
     }
 }
 

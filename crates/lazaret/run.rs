@@ -8,33 +8,36 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
-use lazaret_delivery::{Delivery, TransportConfig};
+use lazaret_delivery::TransportConfig;
 use lazaret_envelope::Timestamp;
-use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause};
-use lazaret_route::RouteTable;
-use lazaret_spool::{Owner, Spool, SpoolError};
-use lazaret_worker::{Backlog, Pool, StartError};
-use signal_hook::consts::{SIGINT, SIGTERM};
+use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause, SizeMax};
+use lazaret_spool::{Owner, Spool};
+use lazaret_worker::Backlog;
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
 use crate::config::Config;
 use crate::control::{self, Answer, Asked, Part, Request};
-use crate::dispatch::Dispatch;
+use crate::engine::{Engine, OnBroken, Prepared};
 use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
 use crate::status::Status;
 use crate::waiting::Waiting;
 use crate::watcher::Watcher;
 
+mod reload;
+
 /// Everything that the supervisor hears of.
 enum Event {
     /// SIGTERM or SIGINT.
     Stop(i32),
+    /// SIGHUP.
+    Reload,
     /// The spool can keep its promises no longer.
     Broken(String),
     /// An operator's command.
@@ -51,12 +54,6 @@ const DRAIN_EVERY: Duration = Duration::from_millis(50);
 
 /// How long sessions may take to finish a message when the daemon stops.
 const SESSION_GRACE: Duration = Duration::from_secs(2);
-
-/// How long deliveries may take to finish when the daemon stops.
-const DELIVERY_GRACE: Duration = Duration::from_secs(3);
-
-/// Verdicts on their way to delivery.
-const ROUTED_MAX: usize = 64;
 
 /// `lazaret run`
 pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
@@ -81,6 +78,10 @@ pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
             exit::BROKEN,
             format!("stopped: {error}; see to the disk before the next start, which accounts for all mail"),
         )),
+        Ended::Failed(failure) => {
+            owner.stop_cleanly()?;
+            Err(failure)
+        }
         Ended::Asked | Ended::Drained => {
             owner.stop_cleanly()?;
             info!("stopped cleanly");
@@ -95,7 +96,10 @@ pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
 enum Ended {
     Asked,
     Drained,
+    /// The spool can't be relied on any more.
     Broken(String),
+    /// Something else that can't be done without; the spool is in order.
+    Failed(Failure),
 }
 
 /// The parts that run.
@@ -104,11 +108,12 @@ struct Daemon {
     owner: Owner,
     since: Timestamp,
     backlog: Arc<Backlog>,
-    pool: Pool,
-    delivery: Arc<Delivery>,
-    dispatched: Arc<AtomicU64>,
+    engine: Engine,
     gate: Arc<IntakeGate>,
+    size_max: SizeMax,
     listeners: Vec<ListenerHandle>,
+    /// While mail comes in.
+    pressure: Option<PressureWatch>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
@@ -119,47 +124,25 @@ impl Daemon {
     /// Starts what works on the queue; nothing comes in yet.
     fn start(config: Config, owner: Owner) -> Result<Self, Failure> {
         let (sender, events) = unbounded();
-        let broken = |sender: &Sender<Event>| {
-            let sender = sender.clone();
-            move |error: SpoolError| drop(sender.send(Event::Broken(error.to_string())))
-        };
         watch_signals(sender.clone())?;
-        let delivery = Delivery::start(&config.delivery(), broken(&sender));
-        let delivery = Arc::new(delivery.map_err(|error| Failure::new(exit::CONFIG, error))?);
-        let table = RouteTable::compile(&config.routes).map_err(|error| Failure::new(exit::CONFIG, error))?;
-        let dispatch = Dispatch::new(&table, Arc::clone(&delivery));
-        let dispatched = Arc::clone(&dispatch.dispatched);
-        let (routed, receiver) = bounded(ROUTED_MAX);
-        let backlog = Arc::new(Backlog::new(owner.clone(), &config.workers));
-        let threads = vec![dispatch.start(receiver)?];
-        let pool = Pool::start(
-            config.workers.clone(),
-            config.routes.clone(),
-            Arc::clone(&backlog),
-            owner.clone(),
-            routed,
-            broken(&sender),
-        );
-        let pool = pool.map_err(|error| match error {
-            StartError::Fit(_) => Failure::new(exit::CONFIG, error),
-            _ => Failure::new(exit::OS, error),
-        })?;
+        let backlog = Arc::new(Backlog::new(owner.clone()));
+        let engine = Prepared::new(&config, &owner, None, on_broken(&sender))?.start(Arc::clone(&backlog))?;
         let report = sender.clone();
         let gate = Arc::new(IntakeGate::new(config.intake.reserve(), move |error| {
             drop(report.send(Event::Broken(error.to_string())))
         }));
         let mut daemon = Self {
             since: owner.spool().now(),
+            size_max: config.workers.max_size.0.into(),
             config,
             owner,
             backlog,
-            pool,
-            delivery,
-            dispatched,
+            engine,
             gate,
             listeners: Vec::new(),
+            pressure: None,
             stop: Arc::default(),
-            threads,
+            threads: Vec::new(),
             events,
             sender,
         };
@@ -185,7 +168,7 @@ impl Daemon {
     /// Takes mail in and works until asked to stop.
     fn serve(&mut self) -> Result<Ended, Failure> {
         self.watch_directories()?;
-        let _pressure = PressureWatch::start(&self.config.intake, Arc::clone(&self.gate))?;
+        self.pressure = Some(PressureWatch::start(&self.config.intake, Arc::clone(&self.gate))?);
         let sender = self.sender.clone();
         control::listen(self.owner.spool(), move |asked| drop(sender.send(Event::Asked(asked))))?;
         for config in &self.config.listen {
@@ -193,7 +176,7 @@ impl Daemon {
                 config,
                 self.owner.spool().clone(),
                 self.config.hostname.clone(),
-                self.config.workers.max_size.0,
+                self.size_max.clone(),
                 Arc::clone(&self.gate),
             );
             let bound = listener.and_then(Listener::start);
@@ -227,21 +210,10 @@ impl Daemon {
                         return Ok(ended);
                     }
                 }
-                Err(_) if self.is_drained()? => return Ok(Ended::Drained),
+                Err(_) if self.engine.is_drained()? => return Ok(Ended::Drained),
                 Err(_) => {}
             }
         }
-    }
-
-    /// Nothing waits for a worker, then nothing is between worker and transport,
-    /// then nothing is in delivery: in this order, since mail goes that way.
-    fn is_drained(&self) -> Result<bool, Failure> {
-        if !self.backlog.is_drained()? {
-            return Ok(false);
-        }
-        let routed: u64 = self.pool.status().iter().map(|worker| worker.judged + worker.passed).sum();
-        let all_dispatched = self.dispatched.load(Ordering::Acquire) == routed;
-        Ok(all_dispatched && self.delivery.in_flight() == 0)
     }
 
     fn waiting(&self) -> Waiting {
@@ -249,7 +221,7 @@ impl Daemon {
     }
 
     fn drop_watcher(&self) -> DropWatcher {
-        DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate), self.config.workers.max_size.0)
+        DropWatcher::new(self.owner.clone(), Arc::clone(&self.gate), self.size_max.clone())
     }
 
     fn watch_directories(&mut self) -> Result<(), Failure> {
@@ -285,7 +257,7 @@ impl Daemon {
     }
 
     /// Acts on an event; says if it was the last.
-    fn handle(&self, event: Event) -> Option<Ended> {
+    fn handle(&mut self, event: Event) -> Option<Ended> {
         match event {
             Event::Stop(signal) => {
                 info!(signal, "asked to stop");
@@ -295,19 +267,21 @@ impl Daemon {
                 error!(%error, "the spool can't be trusted any more; stopping");
                 Some(Ended::Broken(error))
             }
+            Event::Reload => self.reload().1,
             Event::Asked((request, answer)) => {
-                let done = match &request {
-                    Request::Status => Answer::Status(Box::new(self.status())),
+                let (done, ended) = match &request {
+                    Request::Status => (Answer::Status(Box::new(self.status())), None),
                     Request::Release(_) | Request::Delete(_) => {
-                        control::change(&self.owner, &self.pool, &request)
+                        (control::change(&self.owner, &self.engine.pool, &request), None)
                     }
-                    Request::Repair(word, path) => control::repair(&self.owner, word, path),
-                    Request::Pause(part) => self.pause(*part),
-                    Request::Resume(part) => self.resume(*part),
+                    Request::Repair(word, path) => (control::repair(&self.owner, word, path), None),
+                    Request::Pause(part) => (self.pause(*part), None),
+                    Request::Resume(part) => (self.resume(*part), None),
+                    Request::Reload => self.reload(),
                 };
                 // Fails only when the command has given up waiting.
                 let _ = answer.send(done);
-                None
+                ended
             }
         }
     }
@@ -331,7 +305,7 @@ impl Daemon {
     }
 
     fn status(&self) -> Status {
-        let repeats = self.pool.repeats();
+        let repeats = self.engine.pool.repeats();
         Status {
             pid: std::process::id(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
@@ -340,11 +314,11 @@ impl Daemon {
             sessions: self.gate.counters().sessions,
             intake_paused: self.gate.closed().map(str::to_owned),
             routing_paused: self.backlog.paused().map(str::to_owned),
-            workers: self.pool.status().into_iter().map(Into::into).collect(),
-            transports: self.delivery.status().into_iter().map(Into::into).collect(),
+            workers: self.engine.pool.status().into_iter().map(Into::into).collect(),
+            transports: self.engine.delivery.status().into_iter().map(Into::into).collect(),
             repeats_known: repeats.known,
             repeats_on_sight: repeats.on_sight,
-            costs: self.pool.costs().into(),
+            costs: self.engine.pool.costs().into(),
         }
     }
 
@@ -382,8 +356,7 @@ impl Daemon {
         for listener in self.listeners {
             listener.stop(SESSION_GRACE.saturating_sub(started.elapsed()));
         }
-        self.pool.stop();
-        self.delivery.stop(DELIVERY_GRACE);
+        self.engine.stop();
         for thread in self.threads {
             if thread.join().is_err() {
                 error!("a thread had ended by a panic");
@@ -393,12 +366,19 @@ impl Daemon {
     }
 }
 
-/// Tells the supervisor of signals that ask to stop.
+/// Tells the supervisor that the spool can keep its promises no longer.
+fn on_broken(sender: &Sender<Event>) -> OnBroken {
+    let sender = sender.clone();
+    Arc::new(move |error| drop(sender.send(Event::Broken(error.to_string()))))
+}
+
+/// Tells the supervisor of signals.
 fn watch_signals(sender: Sender<Event>) -> Result<(), Failure> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT])?;
+    let mut signals = signal_hook::iterator::Signals::new([SIGTERM, SIGINT, SIGHUP])?;
     thread::Builder::new().name("signals".into()).spawn(move || {
         for signal in signals.forever() {
-            if sender.send(Event::Stop(signal)).is_err() {
+            let event = if signal == SIGHUP { Event::Reload } else { Event::Stop(signal) };
+            if sender.send(event).is_err() {
                 return;
             }
         }

@@ -166,13 +166,16 @@ impl Cause {
         match self {
             Self::Memory | Self::CpuTime | Self::WallTime => &[
                 LOOK,
-                "if it is good mail, raise its budget in [workers] and restart, or route it before a rule that parses it",
+                "if it is good mail, raise its budget in [workers], or route it before a rule that parses it; then: lazaret reload",
                 AGAIN,
                 DROP,
             ],
-            Self::Crash | Self::Panic | Self::Limit | Self::Tree => {
-                &[LOOK, "if it is good mail, route it before a rule that parses it", AGAIN, DROP]
-            }
+            Self::Crash | Self::Panic | Self::Limit | Self::Tree => &[
+                LOOK,
+                "if it is good mail, route it before a rule that parses it; then: lazaret reload",
+                AGAIN,
+                DROP,
+            ],
             Self::Killed
             | Self::BusError
             | Self::Interrupted
@@ -196,7 +199,7 @@ impl Cause {
                 &["no sender was told that this is safe: read the file if you want to know what it was", DROP]
             }
             Self::NoRoute => &[
-                "add a route for the recipient (a last [[route]] without conditions takes everything) and restart",
+                "add a route for the recipient (a last [[route]] without conditions takes everything), then: lazaret reload",
                 AGAIN,
             ],
             Self::Undeliverable => {

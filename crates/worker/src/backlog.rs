@@ -43,17 +43,22 @@ pub struct Backlog {
 }
 
 impl Backlog {
-    /// The backlog of a spool for these workers; it is looked at when the first of
-    /// them asks.
+    /// The backlog of a spool; it is looked at when the first worker asks.
     #[must_use]
-    pub fn new(owner: Owner, config: &WorkersConfig) -> Self {
+    pub fn new(owner: Owner) -> Self {
         Self {
             owner,
-            state: Mutex::new(State::new(config.workers().into(), config.spares().into())),
+            state: Mutex::new(State::new(0, 0)),
             work: Condvar::new(),
             places: Condvar::new(),
             failing: Throttle::default(),
         }
+    }
+
+    /// Hands out to these workers from now on: at start, and once those before them
+    /// have ended and put back what they had. An operator's pause goes on.
+    pub(crate) fn start(&self, config: &WorkersConfig) {
+        self.state().restart(config.workers().into(), config.spares().into());
     }
 
     fn state(&self) -> MutexGuard<'_, State> {
@@ -96,7 +101,7 @@ impl Backlog {
         }
     }
 
-    /// Hands out nothing any more.
+    /// Hands out nothing any more, until a new [`start`](Self::start).
     pub(crate) fn stop(&self) {
         self.state().stopped = true;
         self.work.notify_all();

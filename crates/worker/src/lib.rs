@@ -51,7 +51,7 @@ pub use child::{CELL_COMMAND, CellError, Program};
 pub use costs::{CostsStatus, Distribution};
 pub use jail::{JailMode, JailState};
 pub use machine::{Available, Fit, FitError, Permit, Permits};
-pub use pool::{Pool, Routed, StartError, WorkerStatus};
+pub use pool::{Pool, PreparedPool, Routed, StartError, WorkerStatus};
 pub use repeats::RepeatsStatus;
 #[doc(hidden)]
 pub use specimen::Specimen;

@@ -1,4 +1,4 @@
-//! The workers as a whole: started, asked how they do, stopped.
+//! The workers as a whole: prepared, started, asked how they do, stopped.
 //!
 //! What one worker does is in [`worker`](crate::worker). There are more threads
 //! than workers that are busy at a time: where a message takes long, another
@@ -117,28 +117,54 @@ pub enum StartError {
     Io(#[from] io::Error),
 }
 
-impl Pool {
-    /// Starts the workers. Messages with a verdict go to `routed`; `on_broken` is
-    /// called when the spool can keep its promises no longer.
+/// Workers that can be started: what can be refused was not. They have touched no
+/// message, so others may be at work meanwhile.
+pub struct PreparedPool {
+    owner: Owner,
+    config: WorkersConfig,
+    setup: Setup,
+    repeats: Repeats,
+    permits: Permits,
+    program: Program,
+    stop: Stop,
+    /// One for each worker.
+    self_tests: Vec<SelfTest>,
+}
+
+impl PreparedPool {
+    /// Has a first cell prove itself, and gets hold of whatever there may be too
+    /// little of.
     ///
     /// # Errors
     /// Bad routes, or no resources.
-    pub fn start(
-        config: WorkersConfig,
-        routes: Vec<RouteConfig>,
-        backlog: Arc<Backlog>,
-        owner: Owner,
-        routed: Sender<Routed>,
-        on_broken: impl Fn(SpoolError) + Send + Sync + 'static,
-    ) -> Result<Self, StartError> {
+    pub fn new(config: WorkersConfig, routes: Vec<RouteConfig>, owner: Owner) -> Result<Self, StartError> {
         RouteTable::compile(&routes)?;
+        let permits = Fit::check(&config, &Available::of_this_process()?)?;
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
         SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
-        let permits = Fit::check(&config, &Available::of_this_process()?)?;
         let repeats = Repeats::new(owner.spool().clone(), &config, &setup);
         repeats.rebuild()?;
-        let on_broken = Box::new(on_broken);
+        let ids = 0..config.threads();
+        ids.clone().map(WorkerId).try_for_each(|id| owner.make_worker(id))?;
+        let self_tests = ids.map(|_| SelfTest::new()).collect::<Result<_, _>>()?;
+        Ok(Self { owner, config, setup, repeats, permits, program, stop, self_tests })
+    }
+
+    /// Starts the workers; others must have ended. Messages with a verdict go to
+    /// `routed`; `on_broken` is called when the spool can keep its promises no longer.
+    ///
+    /// # Errors
+    /// No thread; then none runs.
+    pub fn start(
+        self,
+        backlog: Arc<Backlog>,
+        routed: Sender<Routed>,
+        on_broken: impl Fn(SpoolError) + Send + Sync + 'static,
+    ) -> Result<Pool, StartError> {
+        let Self { owner, config, setup, repeats, permits, program, stop, self_tests } = self;
+        backlog.start(&config);
+        let (costs, on_broken) = (Costs::default(), Box::new(on_broken));
         let shared = Shared {
             owner,
             backlog,
@@ -146,32 +172,43 @@ impl Pool {
             setup,
             repeats,
             permits,
-            costs: Costs::default(),
+            costs,
             program,
             stop,
             routed,
             on_broken,
             failing: Throttle::default(),
         };
-        let shared = Arc::new(shared);
-        let (nursery, thread) = Nursery::start(Arc::clone(&shared))?;
-        let mut pool = Self { threads: vec![thread], meters: Vec::new(), shared };
-        for id in (0..pool.shared.config.threads()).map(WorkerId) {
-            pool.shared.owner.make_worker(id)?;
+        let mut pool = Pool { threads: Vec::new(), meters: Vec::new(), shared: Arc::new(shared) };
+        match pool.staff(self_tests) {
+            Ok(()) => Ok(pool),
+            Err(error) => {
+                pool.stop();
+                Err(error.into())
+            }
+        }
+    }
+}
+
+impl Pool {
+    fn staff(&mut self, self_tests: Vec<SelfTest>) -> io::Result<()> {
+        let (nursery, thread) = Nursery::start(Arc::clone(&self.shared))?;
+        self.threads.push(thread);
+        for (id, self_test) in (0..).map(WorkerId).zip(self_tests) {
             let meter = Arc::new(Meter::default());
             let worker = Worker {
                 id,
-                shared: Arc::clone(&pool.shared),
+                shared: Arc::clone(&self.shared),
                 meter: Arc::clone(&meter),
-                self_test: SelfTest::new()?,
+                self_test,
                 nursery: nursery.clone(),
                 cell: None,
             };
-            pool.threads
+            self.threads
                 .push(thread::Builder::new().name(format!("worker-{id}")).spawn(move || worker.run())?);
-            pool.meters.push(meter);
+            self.meters.push(meter);
         }
-        Ok(pool)
+        Ok(())
     }
 
     /// What each worker is doing.
@@ -209,10 +246,10 @@ impl Pool {
     }
 
     /// Stops the workers at once: what is in a cell goes back without a mark.
-    pub fn stop(self) {
+    pub fn stop(&mut self) {
         self.shared.backlog.stop();
         self.shared.stop.ask();
-        for thread in self.threads {
+        for thread in self.threads.drain(..) {
             if thread.join().is_err() {
                 error!("a worker had ended by a panic; its claims are recovered at the next start");
             }

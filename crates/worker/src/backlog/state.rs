@@ -99,6 +99,11 @@ impl State {
         }
     }
 
+    /// As new, for these numbers of workers and places; an operator's pause goes on.
+    pub(super) fn restart(&mut self, workers: usize, slow_places: usize) {
+        *self = Self { paused: self.paused, ..Self::new(workers, slow_places) };
+    }
+
     /// Takes note of a message that came into `incoming/`.
     pub(super) fn insert(&mut self, name: Name) {
         if name.strikes > 0 {
@@ -391,6 +396,22 @@ mod tests {
         assert_eq!(taken(&mut state), None, "it is alone");
         state.finished_struck();
         assert_eq!(taken(&mut state), Some(("slow", vec![name(2)])));
+    }
+
+    #[test]
+    fn other_workers_begin_with_a_look_and_an_operators_pause_goes_on() {
+        let mut state = state(1, 1);
+        state.insert(name(1));
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
+        state.park(name(1));
+        (state.paused, state.storm, state.stopped) = (true, true, true);
+        state.restart(2, 0);
+        assert!((state.paused, state.storm, state.stopped) == (true, false, false));
+        assert!(state.wants_scan() && state.is_empty() && state.is_idle());
+        (1..=34).map(name).for_each(|name| state.insert(name));
+        assert_eq!(taken(&mut state).unwrap().1.len(), BATCH_MAX);
+        assert_eq!(taken(&mut state).unwrap().1.len(), BATCH_MAX);
+        assert_eq!(taken(&mut state), None, "two workers, no place beside them");
     }
 
     #[test]

@@ -1,0 +1,92 @@
+//! `lazaret reload`: what came of it, in words and as JSON.
+//!
+//! The daemon does the work; nothing here must ever touch the spool.
+
+use std::fmt::Write;
+use std::process::ExitCode;
+
+use lazaret_spool::Spool;
+use serde::{Deserialize, Serialize};
+use tracing::{info, warn};
+
+use crate::config::Config;
+use crate::control::{self, Answer, Request};
+use crate::differences::Difference;
+use crate::exit::{self, Failure};
+
+/// What came of a reload.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+pub struct Reloaded {
+    /// The file that was read again; none where the embedded default is in force.
+    pub file: Option<String>,
+    /// What has changed and is in force now.
+    pub in_force: Vec<Difference>,
+    /// What has changed in the file and is not in force before a restart.
+    pub needs_restart: Vec<Difference>,
+    /// What is not wrong and hardly meant.
+    pub warnings: Vec<String>,
+}
+
+impl Reloaded {
+    /// For the log, whoever asked.
+    pub fn log(&self) {
+        for warning in &self.warnings {
+            warn!("configuration: {warning}");
+        }
+        if self.in_force.is_empty() && self.needs_restart.is_empty() {
+            return info!(file = self.file, "reloaded: nothing has changed");
+        }
+        let lines = |found: &[Difference]| {
+            let found = found.iter().map(|Difference { key, change }| format!("{key}: {change}"));
+            found.collect::<Vec<_>>().join("; ")
+        };
+        let (in_force, needs_restart) = (lines(&self.in_force), lines(&self.needs_restart));
+        info!(file = self.file, in_force, needs_restart, "reloaded");
+    }
+
+    fn as_text(&self) -> String {
+        let Some(file) = &self.file else {
+            return "there is no configuration file to read again: the embedded default is in force\n".into();
+        };
+        let mut text = String::new();
+        for warning in &self.warnings {
+            let _ = writeln!(text, "{file}: warning: {warning}");
+        }
+        for (found, title) in [
+            (&self.in_force, "in force now"),
+            (&self.needs_restart, "needs a restart; in force is what was before"),
+        ] {
+            if !found.is_empty() {
+                let _ = writeln!(text, "{title}:");
+            }
+            for Difference { key, change } in found {
+                let _ = writeln!(text, "  {key}: {change}");
+            }
+        }
+        if self.in_force.is_empty() && self.needs_restart.is_empty() {
+            let _ = writeln!(text, "{file}: nothing has changed");
+        }
+        text
+    }
+}
+
+/// `lazaret reload`
+pub fn command(config: &Config, json: bool) -> Result<ExitCode, Failure> {
+    let spool = Spool::open(&config.spool)?;
+    let reloaded = match control::ask(&spool, &Request::Reload)? {
+        Some(Answer::Reloaded(reloaded)) => reloaded,
+        Some(Answer::Failed(status, text)) => return Err(Failure::new(status, text)),
+        Some(_) => return Err(Failure::new(exit::OS, "the daemon answered something else")),
+        None => {
+            let spool = spool.root().display();
+            let text = format!("no daemon runs on {spool}; if `spool` has changed, that needs a restart");
+            return Err(Failure::new(exit::NO_INPUT, text));
+        }
+    };
+    exit::print(if json {
+        serde_json::to_string_pretty(&reloaded).expect("strings are JSON") + "\n"
+    } else {
+        reloaded.as_text()
+    })?;
+    Ok(ExitCode::SUCCESS)
+}

@@ -1,0 +1,88 @@
+//! The daemon takes over another configuration.
+//!
+//! Everything that can be refused is refused before anything is touched: then
+//! the old configuration stays in force. Intake must never pause for it, and no
+//! message be marked.
+
+use std::sync::Arc;
+
+use tracing::{error, warn};
+
+use super::{Daemon, Ended, on_broken};
+use crate::config::Config;
+use crate::control::Answer;
+use crate::differences::differences;
+use crate::engine::Prepared;
+use crate::exit::Failure;
+use crate::pressure::PressureWatch;
+use crate::reload::Reloaded;
+
+/// A configuration that was not refused, and what it takes to put it in force.
+struct Next {
+    config: Config,
+    /// If it differs in anything that the engine at work depends on.
+    engine: Option<Prepared>,
+    /// If it differs in when intake closes.
+    pressure: Option<PressureWatch>,
+}
+
+impl Daemon {
+    /// Reads the configuration again and puts in force what can be. Says what came of
+    /// it, and whether that was the daemon's end.
+    pub(super) fn reload(&mut self) -> (Answer, Option<Ended>) {
+        let (reloaded, next) = match self.prepare() {
+            Ok(prepared) => prepared,
+            Err(failure) => {
+                warn!(failure = failure.text(), "not reloaded: the configuration stays as it was");
+                return (failure.into(), None);
+            }
+        };
+        if let Some(Err(failure)) = next.map(|next| self.take_over(next)) {
+            error!(
+                failure = failure.text(),
+                "stopping: the new configuration was right and can't be put in force"
+            );
+            return (failure.clone().into(), Some(Ended::Failed(failure)));
+        }
+        reloaded.log();
+        (Answer::Reloaded(Box::new(reloaded)), None)
+    }
+
+    /// What there is to be done, if anything.
+    fn prepare(&self) -> Result<(Reloaded, Option<Next>), Failure> {
+        let running = &self.config;
+        let Some(file) = &running.file else { return Ok((Reloaded::default(), None)) };
+        let written = Config::load(Some(file))?;
+        let config = written.clone().reloaded_into(running);
+        let reloaded = Reloaded {
+            file: Some(file.display().to_string()),
+            in_force: differences(running, &config),
+            needs_restart: differences(&config, &written),
+            warnings: written.warnings(),
+        };
+        let same_delivery = config.delivery() == running.delivery();
+        let same_work = config.workers == running.workers && config.routes == running.routes;
+        let mut next = Next { config, engine: None, pressure: None };
+        if !same_delivery || !same_work {
+            let kept = same_delivery.then(|| Arc::clone(&self.engine.delivery));
+            next.engine = Some(Prepared::new(&next.config, &self.owner, kept, on_broken(&self.sender))?);
+        }
+        if next.config.intake != running.intake && self.pressure.is_some() {
+            next.pressure = Some(PressureWatch::start(&next.config.intake, Arc::clone(&self.gate))?);
+        }
+        Ok((reloaded, Some(next)))
+    }
+
+    fn take_over(&mut self, next: Next) -> Result<(), Failure> {
+        let Next { config, engine, pressure } = next;
+        if let Some(engine) = engine {
+            self.engine.replace(engine)?;
+        }
+        if pressure.is_some() {
+            self.pressure = pressure;
+        }
+        self.size_max.set(config.workers.max_size.0);
+        self.config = config;
+        Ok(())
+    }
+}
