@@ -115,6 +115,11 @@ impl Daemon {
         self.child.wait(limit).unwrap_or_else(|| panic!("it did not end within {limit:?}"))
     }
 
+    /// Has it read its configuration again, by a signal.
+    pub fn hang_up(&self) {
+        self.child.hang_up();
+    }
+
     /// Asks it to stop, and waits until it has.
     ///
     /// # Panics

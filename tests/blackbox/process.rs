@@ -78,6 +78,11 @@ impl Owned {
         kill_process(Pid::from_child(&self.0), Signal::TERM).expect("failed to signal a child");
     }
 
+    /// Sends SIGHUP.
+    pub fn hang_up(&self) {
+        kill_process(Pid::from_child(&self.0), Signal::HUP).expect("failed to signal a child");
+    }
+
     /// Sends SIGKILL and takes its status.
     pub fn kill(&mut self) {
         // An error means that it ended by itself.

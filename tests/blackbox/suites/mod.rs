@@ -14,6 +14,7 @@ mod mail;
 mod operator;
 mod poison;
 mod power;
+mod reload;
 mod storm;
 
 use crate::trial::Case;
@@ -30,6 +31,7 @@ pub fn all() -> Vec<Case> {
         poison::cases(),
         budget::cases(),
         storm::cases(),
+        reload::cases(),
         blame::cases(),
         costs::cases(),
         bench::cases(),
