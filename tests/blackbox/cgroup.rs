@@ -5,9 +5,16 @@
 //! hold a process that the tests did not start.
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
 
 use crate::daemon::Daemon;
+use crate::process;
+
+/// Longest time for a program that is run in a group.
+const RUN_TIME_MAX: Duration = Duration::from_secs(60);
 
 /// What a group can limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -47,19 +54,36 @@ impl Controller {
     }
 }
 
-/// A group with one daemon in it, and every process that it starts from now on.
+/// A group, and every process that those in it start.
 pub struct Group {
     path: PathBuf,
     controller: Controller,
 }
 
 impl Group {
+    /// With a daemon in it, and every process that it starts from now on.
     pub fn around(daemon: &Daemon, controller: Controller) -> Self {
-        let path = controller.top().join(format!("lazaret-test-{}", daemon.pid()));
-        fs::create_dir(&path).expect("a control group can be made");
-        let group = Self { path, controller };
+        let group = Self::empty(controller);
         group.write("cgroup.procs", &daemon.pid().to_string());
         group
+    }
+
+    /// With nothing in it.
+    pub fn empty(controller: Controller) -> Self {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("lazaret-test-{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed));
+        let path = controller.top().join(name);
+        fs::create_dir(&path).expect("a control group can be made");
+        Self { path, controller }
+    }
+
+    /// Runs a program that reads a file in it, to the end.
+    pub fn run(&self, program: &str, file: &Path) {
+        let enter = "echo $$ > \"$0\" && exec \"$@\" > /dev/null";
+        let mut command = Command::new("sh");
+        command.args(["-c", enter]).arg(self.path.join("cgroup.procs")).arg(program).arg(file);
+        let finished = process::finish(&mut command, b"", RUN_TIME_MAX);
+        assert_eq!(finished.code, Some(0), "{finished:?}");
     }
 
     /// Sets the limit; `None` for none.

@@ -27,6 +27,8 @@ pub enum Needs {
     Tool(&'static str),
     /// A control group of this kind: root, and cgroup v1 or v2.
     Group(Controller),
+    /// A kernel that tells how much waits for memory (PSI).
+    MemoryPressure,
     /// The release build: its budgets were measured with an optimised parser.
     ReleaseBuild,
     /// The right to mount file systems: root, outside of most containers.
@@ -42,7 +44,7 @@ impl Needs {
     const fn is_due_in_ci(self) -> bool {
         match self {
             Self::Tool(_) | Self::Mounts | Self::Device(_) | Self::FileSystem(_) => true,
-            Self::TestData | Self::Group(_) | Self::ReleaseBuild => false,
+            Self::TestData | Self::Group(_) | Self::MemoryPressure | Self::ReleaseBuild => false,
         }
     }
 }
@@ -132,6 +134,9 @@ fn missing(needs: Needs) -> Option<String> {
         }
         Needs::Group(controller) => controller.missing(),
         Needs::Mounts => disk::missing(),
+        Needs::MemoryPressure => std::fs::read("/proc/pressure/memory")
+            .err()
+            .map(|error| format!("/proc/pressure/memory: {error}: the kernel does not tell")),
         Needs::ReleaseBuild => cfg!(debug_assertions).then(|| "not a release build".to_owned()),
         Needs::Device(path) => {
             let opened = File::options().read(true).write(true).open(path);

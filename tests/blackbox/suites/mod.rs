@@ -14,6 +14,7 @@ mod mail;
 mod operator;
 mod poison;
 mod power;
+mod pressure;
 mod reload;
 mod storm;
 
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
         budget::cases(),
         storm::cases(),
         reload::cases(),
+        pressure::cases(),
         blame::cases(),
         costs::cases(),
         bench::cases(),
