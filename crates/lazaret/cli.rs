@@ -48,7 +48,7 @@ pub enum Command {
     /// Run the router
     ///
     /// Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly
-    /// within seconds. Logs to standard error; LAZARET_LOG chooses what, such
+    /// within seconds; SIGHUP is `lazaret reload`. Logs to standard error; LAZARET_LOG chooses what, such
     /// as `LAZARET_LOG=debug`. Exit status: 0 after a clean stop; 74 when the
     /// spool can't keep its promises any more; 75 when another one has the
     /// spool; 78 when the configuration is wrong.

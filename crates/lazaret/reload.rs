@@ -90,3 +90,25 @@ pub fn command(config: &Config, json: bool) -> Result<ExitCode, Failure> {
     })?;
     Ok(ExitCode::SUCCESS)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_in_force_is_told_apart_from_what_is_not() {
+        let found = |key: &str| vec![Difference { key: key.into(), change: "changed".into() }];
+        let nothing = Reloaded { file: Some("x.toml".into()), ..Reloaded::default() };
+        assert_eq!(nothing.as_text(), "x.toml: nothing has changed\n");
+        let told = Reloaded {
+            in_force: found("route"),
+            needs_restart: found("listen"),
+            warnings: vec!["careful".into()],
+            ..nothing
+        };
+        let expected = "x.toml: warning: careful\nin force now:\n  route: changed\n\
+            needs a restart; in force is what was before:\n  listen: changed\n";
+        assert_eq!(told.as_text(), expected);
+        assert!(Reloaded::default().as_text().contains("the embedded default is in force"));
+    }
+}

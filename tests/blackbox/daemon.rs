@@ -120,13 +120,21 @@ impl Daemon {
         self.child.hang_up();
     }
 
+    /// Waits until it has ended by itself.
+    ///
+    /// # Panics
+    /// If it runs on after [`STOP_TIME_MAX`].
+    pub fn ended(mut self) -> ExitStatus {
+        self.child.wait(STOP_TIME_MAX).unwrap_or_else(|| panic!("it did not end within {STOP_TIME_MAX:?}"))
+    }
+
     /// Asks it to stop, and waits until it has.
     ///
     /// # Panics
     /// If it runs on after [`STOP_TIME_MAX`].
-    pub fn terminate(mut self) -> ExitStatus {
+    pub fn terminate(self) -> ExitStatus {
         self.child.terminate();
-        self.child.wait(STOP_TIME_MAX).unwrap_or_else(|| panic!("it did not stop within {STOP_TIME_MAX:?}"))
+        self.ended()
     }
 }
 

@@ -109,6 +109,11 @@ fn of_threads(pid: u32, file: &str) -> Vec<String> {
     threads.filter_map(|thread| std::fs::read_to_string(thread.path().join(file)).ok()).collect()
 }
 
+/// How many threads a process has.
+pub fn threads(pid: u32) -> u64 {
+    std::fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().count() as u64
+}
+
 /// Whether a thread of the process is on a processor, or wants to be.
 pub fn is_running(pid: u32) -> bool {
     // The state follows the name, which stands in parentheses.

@@ -6,15 +6,16 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::cgroup::{Controller, Group};
 use crate::daemon::Daemon;
 use crate::lab::{Config, Lab, cli, submitted};
 use crate::maildir::Maildirs;
 use crate::poison;
-use crate::process::{Finished, is_running};
+use crate::process::{self, Finished, is_running};
 use crate::sink::{Behaviour, Sink, Step};
 use crate::smtp::{self, Client};
 use crate::spooldir::has_strike;
-use crate::trial::{Case, figures};
+use crate::trial::{Case, Needs, figures};
 use crate::wait::{Watch, until};
 
 /// Longest wait for something that takes a few seconds at most.
@@ -29,6 +30,13 @@ const RELOADS: usize = 10;
 /// Exit status of a command that met a wrong configuration (EX_CONFIG).
 const WRONG: Option<i32> = Some(78);
 
+/// Exit status of what the operating system had no room for (EX_OSERR).
+const SYSTEM: Option<i32> = Some(71);
+
+/// Threads and processes that a daemon may have more than it has: enough to
+/// prepare the workers, too few to start them.
+const THREADS_LEFT: u64 = 8;
+
 const RECIPIENT: &str = "desk@example.org";
 const MESSAGE: &[u8] = b"From: sender@example.com\r\nTo: desk@example.org\r\nSubject: x\r\n\r\ntext\r\n";
 
@@ -40,6 +48,11 @@ pub fn cases() -> Vec<Case> {
         Case::new("reload::larger_budget_lets_a_message_through", larger_budget),
         Case::new("reload::another_route_and_transport", another_route_and_transport),
         Case::new("reload::delivery_under_way_is_not_cut", delivery_under_way),
+        Case::new("reload::ends_a_storm", ends_a_storm),
+        Case::new("reload::required_jail_is_proven_first", required_jail)
+            .needs(&[Needs::Group(Controller::Pids)]),
+        Case::new("reload::without_threads_ends_in_order", without_threads)
+            .needs(&[Needs::Group(Controller::Pids)]),
         Case::new("reload::broken_file_changes_nothing", broken_file),
         Case::new("reload::too_much_for_the_memory_changes_nothing", too_much_for_the_memory),
         Case::new("reload::largest_size_holds_for_intake", largest_size),
@@ -231,6 +244,66 @@ fn delivery_under_way() {
     assert!(until(TIME_MAX, || spool.passing().is_empty()), "{:?}", spool.passing());
     assert_eq!((hangs.taken().len(), takes.taken().len()), (0, 1));
     stops_cleanly(daemon);
+}
+
+fn ends_a_storm() {
+    let by_subject = "header = { Subject = \"never so\" }\ndeliver = \"mailboxes\"\n";
+    let one_field = Config::default().workers("limits = { header_count = 1 }\n").route(by_subject);
+    let lab = Lab::with(&one_field);
+    let daemon = lab.start();
+    let id = submitted(&lab, RECIPIENT, MESSAGE);
+    let is_paused = || !status(&lab)["daemon"]["routing_paused"].is_null();
+    assert!(until(TIME_MAX, is_paused), "claiming goes on");
+    lab.configure(&Config::default().route(by_subject));
+    let said = reloaded(&lab);
+    assert!(said.contains("workers.limits.header_count: 1 -> "), "{said}");
+    assert_arrives(&lab, &id);
+    assert!(!is_paused() && lab.spool().names("deferred").is_empty(), "{}", status(&lab));
+    stops_cleanly(daemon);
+}
+
+/// A cell that can't be started can't prove that it is jailed.
+fn required_jail() {
+    let lab = Lab::with(&Config::default().workers("jail = \"best-effort\"\n"));
+    let daemon = lab.start();
+    assert_arrives(&lab, &submitted(&lab, RECIPIENT, MESSAGE));
+    let group = Group::around(&daemon, Controller::Pids);
+    group.limit(Some(process::threads(daemon.pid())));
+    lab.configure(&Config::default().workers("jail = \"required\"\n"));
+    let refused = reload(&lab);
+    assert_eq!(refused.code, SYSTEM, "{refused:?}");
+    assert!(refused.stderr.contains("failed to start a cell"), "{refused:?}");
+    assert_eq!(judged(&lab), 1, "the workers are others");
+    group.limit(None);
+    let said = reloaded(&lab);
+    assert!(said.contains("workers.jail: \"best-effort\" -> \"required\""), "{said}");
+    assert_arrives(&lab, &submitted(&lab, RECIPIENT, MESSAGE));
+    drop(group);
+    stops_cleanly(daemon);
+}
+
+/// A machine that has no threads for the workers, once those before them are gone.
+fn without_threads() {
+    let lab = Lab::with(&Config::parsing_everything().workers("cpu_time = \"600s\"\n"));
+    let daemon = lab.start();
+    let spool = lab.spool();
+    let id = submitted(&lab, RECIPIENT, &poison::slow());
+    let parsing = || daemon.cells().iter().any(|&cell| is_running(cell));
+    assert!(until(TIME_MAX, || !spool.names("claimed").is_empty() && parsing()), "no cell is at work");
+    let group = Group::around(&daemon, Controller::Pids);
+    group.limit(Some(process::threads(daemon.pid()) + THREADS_LEFT));
+    lab.configure(&Config::parsing_everything().workers("spares = 100\n"));
+    let failed = reload(&lab);
+    assert_eq!(failed.code, SYSTEM, "{failed:?}");
+    assert!(failed.stderr.contains("failed to start the workers"), "{failed:?}");
+    assert_eq!(daemon.ended().code(), SYSTEM);
+    assert!(lab.log_tail().contains("can't be put in force"), "{}", lab.log_tail());
+    let names = spool.names("incoming");
+    assert!(names.len() == 1 && names[0].starts_with(&id) && !has_strike(&names[0]), "{names:?}");
+    drop(group);
+    lab.configure(&Config::default());
+    assert_eq!(lab.drain(), Some(0));
+    assert_eq!(lab.mail().count(&id), 1);
 }
 
 fn broken_file() {
