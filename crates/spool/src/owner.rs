@@ -83,6 +83,25 @@ pub enum TakeError {
     },
 }
 
+/// How often a lock that somebody holds is tried.
+const LOCK_TRIES: u32 = 200;
+
+/// Pause between two tries.
+const LOCK_PAUSE: Duration = Duration::from_millis(10);
+
+/// Takes the lock, and says whether that was possible. An owner that was killed
+/// while it started a child leaves the lock with that one until it has become
+/// another program: a lock that is held may be free in a moment.
+fn wait_for(lock: &dyn LockFile) -> io::Result<bool> {
+    for _ in 1..LOCK_TRIES {
+        if lock.try_lock()? {
+            return Ok(true);
+        }
+        thread::sleep(LOCK_PAUSE);
+    }
+    lock.try_lock()
+}
+
 /// What the lock file says after a clean stop.
 const STOPPED: &str = "stopped cleanly\n";
 
@@ -103,12 +122,12 @@ impl Owner {
     /// Takes the spool's lock. There is one owner at a time.
     ///
     /// # Errors
-    /// Somebody else holds the lock, or it can't be used.
+    /// Somebody else holds the lock and goes on holding it, or it can't be used.
     pub fn take(spool: Spool) -> Result<Self, TakeError> {
         let path = spool.root().join(LOCK_FILE);
         let io = |source| TakeError::Io { path: path.clone(), source };
         let mut lock = spool.storage.lock_file().map_err(io)?;
-        let locked = lock.try_lock().map_err(io)?;
+        let locked = wait_for(&*lock).map_err(io)?;
         let text = lock.text().map_err(io)?;
         if !locked {
             let holder = Line::escaped(text.trim_ascii_end());

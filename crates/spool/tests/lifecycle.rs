@@ -108,6 +108,21 @@ fn there_is_one_owner_and_the_other_is_told_who() {
     Owner::take(Spool::open(&lab.root()).unwrap()).unwrap();
 }
 
+/// A child that a killed owner was just starting holds the lock for a moment.
+#[test]
+fn a_lock_that_is_held_is_waited_for() {
+    let lab = Lab::new();
+    let (first, _) = lab.start();
+    let spool = Spool::open(&lab.root()).unwrap();
+    let (sender, taken) = std::sync::mpsc::channel();
+    let second = std::thread::spawn(move || sender.send(Owner::take(spool)));
+    let early = taken.recv_timeout(std::time::Duration::from_millis(200));
+    assert!(early.is_err(), "refused, or taken, at once: {early:?}");
+    drop(first);
+    taken.recv().unwrap().unwrap();
+    second.join().unwrap().unwrap();
+}
+
 #[test]
 fn cut_short_once_it_is_tried_again_and_twice_it_is_deferred() {
     let lab = Lab::new();
