@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
@@ -29,6 +29,33 @@ pub struct Daemon {
     smtp: SocketAddr,
 }
 
+/// A daemon that may not be ready yet.
+pub struct Starting {
+    child: Owned,
+    lines: Receiver<String>,
+    log: PathBuf,
+}
+
+impl Starting {
+    /// Reads what it says until the line `ready`.
+    ///
+    /// # Errors
+    /// It ended, or said nothing for too long.
+    pub fn ready(mut self) -> Result<Daemon, NotReady> {
+        if let Some(smtp) = wait_for_ready(&self.lines) {
+            return Ok(Daemon { child: self.child, smtp });
+        }
+        let status = self.child.wait(END_TIME_MAX);
+        let log = std::fs::read(&self.log).unwrap_or_default();
+        Err(NotReady { status, log: String::from_utf8_lossy(&log).into_owned() })
+    }
+
+    /// Kills it without warning and waits until it is gone; how it ended.
+    pub fn kill9(mut self) -> ExitStatus {
+        self.child.kill()
+    }
+}
+
 /// A daemon that did not get so far.
 #[derive(Debug)]
 pub struct NotReady {
@@ -48,33 +75,23 @@ pub enum Logged {
 }
 
 impl Daemon {
-    /// Starts `lazaret run` and reads what it says until the line `ready`.
-    ///
-    /// # Errors
-    /// It ended, or said nothing for too long.
-    pub fn start(config: &Path, log: &Path, logged: Logged) -> Result<Self, NotReady> {
+    /// Starts `lazaret run`.
+    pub fn spawn(config: &Path, log: &Path, logged: Logged) -> Starting {
         let stderr = File::create(log).unwrap_or_else(|error| panic!("failed to create {log:?}: {error}"));
         let mut command = Command::new(LAZARET);
         command.args(["run", "--config"]).arg(config);
         if logged == Logged::Costs {
             command.args(["--log-format", "json"]).env("LAZARET_LOG", "info,lazaret_worker=debug");
         }
-        let mut child = command
+        let child = command
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
             .unwrap_or_else(|error| panic!("failed to start {LAZARET}: {error}"));
-        let lines = lines_of(child.stdout.take().expect("stdout is a pipe"));
         let mut child = Owned(child);
-        match wait_for_ready(&lines) {
-            Some(smtp) => Ok(Self { child, smtp }),
-            None => {
-                let status = child.wait(END_TIME_MAX);
-                let log = std::fs::read(log).unwrap_or_default();
-                Err(NotReady { status, log: String::from_utf8_lossy(&log).into_owned() })
-            }
-        }
+        let lines = lines_of(child.0.stdout.take().expect("stdout is a pipe"));
+        Starting { child, lines, log: log.to_owned() }
     }
 
     /// Where it listens for SMTP.
@@ -102,9 +119,20 @@ impl Daemon {
         process::memory_peak(self.pid())
     }
 
-    /// Kills it without warning, as a power cut would.
-    pub fn kill9(mut self) {
-        self.child.kill();
+    /// Kills it without warning. Its process id stays its own until it is
+    /// [waited for](Self::kill9).
+    pub fn cut(&mut self) {
+        self.child.cut();
+    }
+
+    /// Kills it without warning and waits until it is gone; how it ended.
+    pub fn kill9(mut self) -> ExitStatus {
+        self.child.kill()
+    }
+
+    /// Asks it to stop.
+    pub fn ask_to_stop(&self) {
+        self.child.terminate();
     }
 
     /// Waits for it to end by itself; its status.
@@ -133,7 +161,7 @@ impl Daemon {
     /// # Panics
     /// If it runs on after [`STOP_TIME_MAX`].
     pub fn terminate(self) -> ExitStatus {
-        self.child.terminate();
+        self.ask_to_stop();
         self.ended()
     }
 }

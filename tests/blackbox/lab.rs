@@ -5,16 +5,16 @@
 //! program. It must never touch anything outside of its folder.
 
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use tempfile::TempDir;
 
-use crate::daemon::{Daemon, Logged, NotReady};
+use crate::daemon::{Daemon, Logged, NotReady, Starting};
 use crate::maildir::Maildirs;
-use crate::process::{self, Finished};
+use crate::process::{self, Finished, Started};
 use crate::spooldir::SpoolDir;
 
 /// The program under test.
@@ -26,6 +26,9 @@ const COMMAND_TIME_MAX: Duration = Duration::from_secs(60);
 /// Longest time for `run --drain`.
 const DRAIN_TIME_MAX: Duration = Duration::from_secs(300);
 
+/// Logs that are kept of a daemon that is started again and again.
+const LOGS_KEPT: u32 = 20;
+
 /// How much of the log is shown when a case fails.
 const LOG_LINES_SHOWN: usize = 80;
 
@@ -35,6 +38,7 @@ const KEEP_VARIABLE: &str = "LAZARET_KEEP_LABS";
 /// The text of a configuration in parts.
 #[derive(Clone)]
 pub struct Config {
+    top: String,
     workers: String,
     tables: String,
     routes: Vec<String>,
@@ -43,8 +47,12 @@ pub struct Config {
 impl Default for Config {
     /// SMTP on a free port, two workers, everything goes to Maildirs.
     fn default() -> Self {
-        let routes = vec!["deliver = \"mailboxes\"\n".into()];
-        Self { workers: "count = 2\n".into(), tables: String::new(), routes }
+        Self {
+            top: String::new(),
+            workers: "count = 2\n".into(),
+            tables: String::new(),
+            routes: vec!["deliver = \"mailboxes\"\n".into()],
+        }
     }
 }
 
@@ -57,6 +65,12 @@ impl Config {
     /// Has every message parsed whole, for a part type that none has.
     pub fn parsing_everything() -> Self {
         Self::default().route("part_type = \"application/x-never\"\ndeliver = \"mailboxes\"\n")
+    }
+
+    /// Adds lines that belong to no table.
+    pub fn top(mut self, lines: &str) -> Self {
+        self.top += lines;
+        self
     }
 
     /// Adds lines to `[workers]`.
@@ -87,9 +101,9 @@ impl Config {
     /// The whole text.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "spool = \"spool\"\n\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
+            "spool = \"spool\"\n{}\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
              [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n{}",
-            self.workers, self.tables
+            self.top, self.workers, self.tables
         );
         for route in &self.routes {
             text += &format!("\n[[route]]\n{route}");
@@ -171,8 +185,22 @@ impl Lab {
     }
 
     fn launch(&self, logged: Logged) -> Result<Daemon, NotReady> {
+        Daemon::spawn(&self.config(), &self.next_log(), logged).ready()
+    }
+
+    /// Starts the daemon with another configuration file, and waits for nothing.
+    pub fn spawn(&self, config: &Path) -> Starting {
+        Daemon::spawn(config, &self.next_log(), Logged::Usual)
+    }
+
+    fn next_log(&self) -> PathBuf {
+        let log = |number| self.path(&format!("daemon.{number}.log"));
         let number = self.logs.fetch_add(1, Ordering::Relaxed);
-        Daemon::start(&self.config(), &self.path(&format!("daemon.{number}.log")), logged)
+        if let Some(old) = number.checked_sub(LOGS_KEPT) {
+            // One more or less makes no difference.
+            let _ = std::fs::remove_file(log(old));
+        }
+        log(number)
     }
 
     /// Makes the spool's directories, by a daemon that is stopped at once.
@@ -236,15 +264,27 @@ pub struct Submitted {
     pub id: Option<String>,
     /// What was printed as errors.
     pub said: String,
+    /// Whether the program was killed.
+    pub killed: bool,
 }
 
 /// Hands a message to `lazaret submit`, as an MTA's pipe would.
 pub fn submit(lab: &Lab, sender: &str, recipients: &[&str], message: &[u8]) -> Submitted {
+    submitting(lab, sender, recipients, message).finish(COMMAND_TIME_MAX).into()
+}
+
+/// Begins to hand a message to `lazaret submit`.
+pub fn submitting(lab: &Lab, sender: &str, recipients: &[&str], message: &[u8]) -> Started {
     let mut command = Command::new(LAZARET);
     command.args(["submit", "--config"]).arg(lab.config()).args(["-i", "-f", sender, "--"]).args(recipients);
-    let finished = process::finish(&mut command, message, COMMAND_TIME_MAX);
-    let id = finished.stdout.trim().strip_prefix("2.0.0 queued as ").map(str::to_owned);
-    Submitted { exit: finished.code, id, said: finished.stderr }
+    process::start(&mut command, message)
+}
+
+impl From<Finished> for Submitted {
+    fn from(finished: Finished) -> Self {
+        let id = finished.stdout.trim().strip_prefix("2.0.0 queued as ").map(str::to_owned);
+        Self { exit: finished.code, id, said: finished.stderr, killed: finished.killed }
+    }
 }
 
 /// Submits a message that must be taken; gives its id.

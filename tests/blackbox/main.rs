@@ -13,6 +13,7 @@
 mod bench;
 mod cgroup;
 mod content;
+mod crash;
 mod daemon;
 mod disk;
 mod generated;

@@ -5,6 +5,7 @@
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom, Write};
+use std::os::unix::process::ExitStatusExt;
 use std::process::{Child, Command, ExitStatus};
 use std::time::Duration;
 
@@ -17,6 +18,8 @@ use crate::wait;
 pub struct Finished {
     /// Its exit status; `None` if a signal ended it.
     pub code: Option<i32>,
+    /// Whether SIGKILL did.
+    pub killed: bool,
     /// What it printed.
     pub stdout: String,
     /// What it printed as errors.
@@ -28,17 +31,56 @@ pub struct Finished {
 /// # Panics
 /// If it can't be started or does not end within `limit`.
 pub fn finish(command: &mut Command, input: &[u8], limit: Duration) -> Finished {
+    start(command, input).finish(limit)
+}
+
+/// Starts a command with `input` as its standard input.
+///
+/// # Panics
+/// If it can't be started.
+pub fn start(command: &mut Command, input: &[u8]) -> Started {
     let file = || tempfile::tempfile().expect("failed to make a temporary file");
     let (mut stdin, stdout, stderr) = (file(), file(), file());
     stdin.write_all(input).and_then(|()| stdin.seek(SeekFrom::Start(0))).expect("failed to write the input");
     let copy = |file: &File| file.try_clone().expect("failed to copy a descriptor");
     let child = command.stdin(stdin).stdout(copy(&stdout)).stderr(copy(&stderr)).spawn();
-    let mut child = Owned(child.unwrap_or_else(|error| panic!("failed to start {command:?}: {error}")));
-    let status = child.wait(limit);
-    let (stdout, stderr) = (contents(stdout), contents(stderr));
-    let status =
-        status.unwrap_or_else(|| panic!("{command:?} did not end within {limit:?}: {stdout}{stderr}"));
-    Finished { code: status.code(), stdout, stderr }
+    let child = Owned(child.unwrap_or_else(|error| panic!("failed to start {command:?}: {error}")));
+    Started { child, what: format!("{command:?}"), stdout, stderr }
+}
+
+/// A program that was started with its input in a file.
+pub struct Started {
+    child: Owned,
+    what: String,
+    stdout: File,
+    stderr: File,
+}
+
+impl Started {
+    /// Waits for its end.
+    ///
+    /// # Panics
+    /// If it does not end within `limit`.
+    pub fn finish(mut self, limit: Duration) -> Finished {
+        let status = self.child.wait(limit);
+        let (stdout, stderr) = (contents(self.stdout), contents(self.stderr));
+        let what = self.what;
+        let status =
+            status.unwrap_or_else(|| panic!("{what} did not end within {limit:?}: {stdout}{stderr}"));
+        Finished { code: status.code(), killed: is_kill(status), stdout, stderr }
+    }
+
+    /// Kills it if it runs still.
+    pub fn kill9(mut self) -> Finished {
+        let status = self.child.kill();
+        let (stdout, stderr) = (contents(self.stdout), contents(self.stderr));
+        Finished { code: status.code(), killed: is_kill(status), stdout, stderr }
+    }
+}
+
+/// Whether SIGKILL ended a process, and nothing of its own.
+pub fn is_kill(status: ExitStatus) -> bool {
+    status.signal() == Some(Signal::KILL.as_raw())
 }
 
 fn contents(mut file: File) -> String {
@@ -83,11 +125,16 @@ impl Owned {
         kill_process(Pid::from_child(&self.0), Signal::HUP).expect("failed to signal a child");
     }
 
-    /// Sends SIGKILL and takes its status.
-    pub fn kill(&mut self) {
+    /// Sends SIGKILL.
+    pub fn cut(&mut self) {
         // An error means that it ended by itself.
         let _ = self.0.kill();
-        self.0.wait().expect("failed to wait for a child");
+    }
+
+    /// Sends SIGKILL and takes its status.
+    pub fn kill(&mut self) -> ExitStatus {
+        self.cut();
+        self.0.wait().expect("failed to wait for a child")
     }
 }
 

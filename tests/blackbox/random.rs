@@ -7,6 +7,9 @@ use std::time::{SystemTime, UNIX_EPOCH};
 /// Gives the seed of an earlier run.
 const SEED_VARIABLE: &str = "LAZARET_SEED";
 
+/// Sets a forked sequence apart from the one that it comes from.
+const FORK: u64 = 0x9e37_79b9_7f4a_7c15;
+
 /// A sequence of choices (xorshift64).
 pub struct Random(u64);
 
@@ -32,11 +35,25 @@ impl Random {
         }
     }
 
+    /// Another sequence, which goes its own way.
+    pub fn fork(&mut self) -> Self {
+        Self((self.next() ^ FORK).max(1))
+    }
+
     /// A number below `end`.
     pub fn below(&mut self, end: usize) -> usize {
+        usize::try_from(self.next() % end as u64).expect("below a usize")
+    }
+
+    /// Whether one of so many cases has come.
+    pub fn one_in(&mut self, cases: usize) -> bool {
+        self.below(cases) == 0
+    }
+
+    fn next(&mut self) -> u64 {
         self.0 ^= self.0 << 13;
         self.0 ^= self.0 >> 7;
         self.0 ^= self.0 << 17;
-        usize::try_from(self.0 % end as u64).expect("below a usize")
+        self.0
     }
 }

@@ -6,8 +6,8 @@
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -49,6 +49,9 @@ pub enum Behaviour {
     Hang,
     /// Closes the connection.
     Close,
+    /// Answers with this line at the first occasion, and at every so many-th from
+    /// there; goes on at the others.
+    ReplyEvery(usize, &'static str),
 }
 
 /// A message that was taken.
@@ -72,8 +75,11 @@ type Hook = Box<dyn Fn(&Taken) + Send + Sync>;
 struct Shared {
     script: Mutex<Script>,
     hook: Hook,
+    /// How often it was asked for a behaviour that is not for every occasion.
+    occasions: AtomicUsize,
     taken: Mutex<Vec<Taken>>,
-    streams: Mutex<Vec<TcpStream>>,
+    /// Told when something is taken.
+    took: Condvar,
     stopped: AtomicBool,
 }
 
@@ -101,8 +107,9 @@ impl Sink {
         let shared = Arc::new(Shared {
             script: Mutex::new(script),
             hook,
+            occasions: AtomicUsize::new(0),
             taken: Mutex::default(),
-            streams: Mutex::default(),
+            took: Condvar::new(),
             stopped: AtomicBool::new(false),
         });
         let all = Arc::clone(&shared);
@@ -124,6 +131,19 @@ impl Sink {
     pub fn taken(&self) -> Vec<Taken> {
         lock(&self.shared.taken).clone()
     }
+
+    /// How many messages it took so far.
+    pub fn count(&self) -> usize {
+        lock(&self.shared.taken).len()
+    }
+
+    /// Waits until it has taken more than so many messages, and says if it has.
+    /// The client that brought the last one may not have its reply yet.
+    pub fn takes_more_than(&self, count: usize, limit: Duration) -> bool {
+        let none = |taken: &mut Vec<Taken>| taken.len() <= count;
+        let waited = self.shared.took.wait_timeout_while(lock(&self.shared.taken), limit, none);
+        !waited.unwrap_or_else(PoisonError::into_inner).1.timed_out()
+    }
 }
 
 impl Drop for Sink {
@@ -138,26 +158,26 @@ impl Drop for Sink {
 }
 
 fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
-    let mut sessions = Vec::new();
+    let mut sessions: Vec<(JoinHandle<()>, TcpStream)> = Vec::new();
     for stream in listener.incoming().map_while(Result::ok) {
         if shared.stopped.load(Ordering::SeqCst) {
             break;
         }
-        sessions.retain(|session: &JoinHandle<()>| !session.is_finished());
+        sessions.retain(|(session, _)| !session.is_finished());
         let Ok(copy) = stream.try_clone() else { continue };
         if sessions.len() < SESSIONS_MAX {
-            lock(&shared.streams).push(copy);
             let all = Arc::clone(shared);
-            sessions.push(std::thread::spawn(move || {
+            let session = std::thread::spawn(move || {
                 // A client that goes away is the client's affair.
                 let _ = Session::new(stream, all).and_then(|mut session| session.run());
-            }));
+            });
+            sessions.push((session, copy));
         }
     }
-    for stream in lock(&shared.streams).drain(..) {
+    for (_, stream) in &sessions {
         let _ = stream.shutdown(Shutdown::Both);
     }
-    for session in sessions {
+    for (session, _) in sessions {
         let _ = session.join();
     }
 }
@@ -225,34 +245,50 @@ impl Session {
                 return Err(io::Error::other("the message is too large for a test"));
             }
         }
-        let number = lock(&self.shared.taken).len();
+        if let Some(behaviour) = self.rule(Step::Dot, "") {
+            return self.act(behaviour).map(drop);
+        }
         let recipients = std::mem::take(&mut self.recipients);
-        let taken = Taken { sender: self.sender.clone(), recipients, content };
-        if self.rule(Step::Dot, "").is_none() {
-            (self.shared.hook)(&taken);
-        }
-        if self.step(Step::Dot, "", &format!("250 2.0.0 sunk as {number}"))? {
-            lock(&self.shared.taken).push(taken);
-        }
-        Ok(())
-    }
-
-    /// What the script says about a step.
-    fn rule(&self, step: Step, recipient: &str) -> Option<Behaviour> {
-        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
-        let script = lock(&self.shared.script);
-        let rule = script.iter().find(|(at, only, _)| *at == step && fits(only));
-        rule.map(|(_, _, behaviour)| *behaviour)
+        let message = Taken { sender: self.sender.clone(), recipients, content };
+        (self.shared.hook)(&message);
+        // As a server does: it is kept before anybody is told so.
+        let number = {
+            let mut taken = lock(&self.shared.taken);
+            taken.push(message);
+            taken.len() - 1
+        };
+        self.shared.took.notify_all();
+        self.say(&format!("250 2.0.0 sunk as {number}"))
     }
 
     /// Goes on with `usual` unless the script knows better; says whether it did.
     fn step(&mut self, step: Step, recipient: &str, usual: &str) -> io::Result<bool> {
         match self.rule(step, recipient) {
             None => self.say(usual).map(|()| true),
-            Some(Behaviour::Reply(line)) => self.say(line).map(|()| false),
-            Some(Behaviour::Close) => Err(io::ErrorKind::ConnectionAborted.into()),
+            Some(behaviour) => self.act(behaviour).map(|()| false),
+        }
+    }
+
+    /// What the script says instead of going on.
+    fn rule(&self, step: Step, recipient: &str) -> Option<Behaviour> {
+        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
+        let script = lock(&self.shared.script);
+        let &(.., behaviour) = script.iter().find(|(at, only, _)| *at == step && fits(only))?;
+        match behaviour {
+            Behaviour::ReplyEvery(times, line) => {
+                let occasion = self.shared.occasions.fetch_add(1, Ordering::Relaxed);
+                occasion.is_multiple_of(times).then_some(Behaviour::Reply(line))
+            }
+            behaviour => Some(behaviour),
+        }
+    }
+
+    fn act(&mut self, behaviour: Behaviour) -> io::Result<()> {
+        match behaviour {
+            Behaviour::Reply(line) | Behaviour::ReplyEvery(_, line) => self.say(line),
+            Behaviour::Close => Err(io::ErrorKind::ConnectionAborted.into()),
             // Swallows what comes until the client goes away or we are stopped.
-            Some(Behaviour::Hang) => loop {
+            Behaviour::Hang => loop {
                 self.line()?;
             },
         }

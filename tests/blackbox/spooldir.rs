@@ -1,7 +1,7 @@
 //! What lies in a spool, read as an administrator would: names and reports.
 //!
 //! Knows of names only that a message's begins with its id and a dot, and how
-//! strikes look in one. It must never change anything.
+//! counts look in one. It must never change anything.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -81,9 +81,15 @@ pub fn id_of(name: &str) -> Option<String> {
     (is_id && rest.starts_with('.')).then(|| id.to_owned())
 }
 
+/// A count in the name of a message: the number behind this letter.
+pub fn count(name: &str, letter: char) -> u32 {
+    let count = |word: &str| word.strip_prefix(letter)?.parse().ok();
+    id_of(name).and_then(|_| name.split('.').skip(1).find_map(count)).unwrap_or(0)
+}
+
 /// Whether the name of a message says that it has a strike.
 pub fn has_strike(name: &str) -> bool {
-    id_of(name).is_some() && name.split('.').any(|word| word == "s1")
+    count(name, 's') > 0
 }
 
 fn entries(folder: &Path) -> Vec<PathBuf> {

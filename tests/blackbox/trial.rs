@@ -87,10 +87,11 @@ pub fn figures(text: &str) {
     println!("figures: {text}");
 }
 
-/// Prints one row of a table of results, for a document that is made from them.
+/// Prints one row of a table that the command runner writes into a document:
+/// the table's name, then each column's name and cell.
 pub fn row(table: &str, cells: &[(&str, String)]) {
-    let cells: Vec<String> = cells.iter().map(|(name, value)| format!("{name}={value}")).collect();
-    println!("row: {table} | {}", cells.join(" | "));
+    let cells: String = cells.iter().map(|(name, value)| format!(" | {name}={value}")).collect();
+    println!("row: {table}{cells}");
 }
 
 /// Runs what the command line asks for.

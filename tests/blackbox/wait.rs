@@ -48,7 +48,7 @@ pub fn readable(fd: &OwnedFd, limit: Duration) -> bool {
     }
 }
 
-/// Tells of every name that appears in some directories, from now on.
+/// Tells of every name that appears in some directories, or goes, from now on.
 pub struct Watch {
     events: OwnedFd,
     names: VecDeque<String>,
@@ -57,17 +57,26 @@ pub struct Watch {
 impl Watch {
     /// Begins to watch. The directories must be there.
     pub fn on<P: AsRef<Path>>(directories: &[P]) -> Self {
+        Self::of(directories, WatchFlags::MOVED_TO | WatchFlags::CREATE)
+    }
+
+    /// Begins to watch for names that go.
+    pub fn going<P: AsRef<Path>>(directories: &[P]) -> Self {
+        Self::of(directories, WatchFlags::MOVED_FROM | WatchFlags::DELETE)
+    }
+
+    fn of<P: AsRef<Path>>(directories: &[P], flags: WatchFlags) -> Self {
         let events =
             inotify::init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).expect("failed to set up inotify");
         for directory in directories {
             let directory = directory.as_ref();
-            inotify::add_watch(&events, directory, WatchFlags::MOVED_TO | WatchFlags::CREATE)
+            inotify::add_watch(&events, directory, flags)
                 .unwrap_or_else(|error| panic!("failed to watch {}: {error}", directory.display()));
         }
         Self { events, names: VecDeque::new() }
     }
 
-    /// The next name that appeared, waiting for one at most `limit`.
+    /// The next such name, waiting for one at most `limit`.
     pub fn next(&mut self, limit: Duration) -> Option<String> {
         if self.names.is_empty() && readable(&self.events, limit) {
             self.read();
@@ -75,7 +84,7 @@ impl Watch {
         self.names.pop_front()
     }
 
-    /// All names that have appeared so far.
+    /// All such names so far.
     pub fn drain(&mut self) -> Vec<String> {
         std::iter::from_fn(|| self.next(Duration::ZERO)).collect()
     }

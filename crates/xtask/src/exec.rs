@@ -19,7 +19,7 @@ const END_TIME_MAX: Duration = Duration::from_secs(10);
 /// One command line with what it needs.
 pub struct Line {
     words: Vec<String>,
-    environment: Vec<(&'static str, &'static str)>,
+    environment: Vec<(&'static str, String)>,
 }
 
 impl Line {
@@ -35,8 +35,8 @@ impl Line {
     }
 
     /// Sets a variable of its environment.
-    pub fn env(mut self, name: &'static str, value: &'static str) -> Self {
-        self.environment.push((name, value));
+    pub fn env(mut self, name: &'static str, value: &str) -> Self {
+        self.environment.push((name, value.to_owned()));
         self
     }
 
@@ -51,7 +51,7 @@ impl Line {
             .arg(format!("--kill-after={}", END_TIME_MAX.as_secs()))
             .arg(limit.as_secs().max(1).to_string())
             .args(&self.words)
-            .envs(self.environment.iter().copied())
+            .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())

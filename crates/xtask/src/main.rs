@@ -1,15 +1,18 @@
 //! The project's own commands: `cargo xtask TASK`.
 //!
 //! `main` parses one word, then one `match` runs the task with the words after it. Another task is one
-//! variant of [`Task`] more. It must never change a file of the repository.
+//! variant of [`Task`] more. It must never change a file of the repository but the one document that it writes whole.
 
 #![forbid(unsafe_code)]
 #![expect(clippy::print_stdout, clippy::print_stderr, reason = "a command runner speaks to people")]
 
 mod bench;
 mod check;
+mod crash_table;
+mod document;
 mod exec;
 mod project;
+mod row;
 mod summary;
 mod tally;
 mod tools;
@@ -24,15 +27,17 @@ const USAGE: u8 = 2;
 enum Task {
     Check,
     Bench,
+    CrashTable,
 }
 
 impl Task {
-    const ALL: [Self; 2] = [Self::Check, Self::Bench];
+    const ALL: [Self; 3] = [Self::Check, Self::Bench, Self::CrashTable];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Bench => "bench",
+            Self::CrashTable => "crash-table",
         }
     }
 
@@ -44,6 +49,10 @@ impl Task {
             Self::Bench => {
                 "healthy mail with and without poison, pair by pair, then what a cell costs; `bench --help` for parameters"
             }
+            Self::CrashTable => {
+                "10,000 random kills (--kills N), the long simulation and power cuts; writes docs/crash-safety.md \
+                 (--text: only its text, around the same tables)"
+            }
         }
     }
 
@@ -52,6 +61,13 @@ impl Task {
             (Self::Check, []) => check::run(),
             (Self::Check, _) => not_understood(words),
             (Self::Bench, _) => bench::run(words),
+            (Self::CrashTable, []) => crash_table::run(crash_table::KILLS),
+            (Self::CrashTable, ["--kills", kills]) => match kills.parse() {
+                Ok(kills) => crash_table::run(kills),
+                Err(_) => not_understood(words),
+            },
+            (Self::CrashTable, ["--text"]) => crash_table::rewrite(),
+            (Self::CrashTable, _) => not_understood(words),
         }
     }
 }

@@ -1,8 +1,10 @@
 //! Counts what test programs print about themselves.
 //!
 //! Reads the lines `test NAME ... ignored, REASON` of Rust's test harness,
-//! `test NAME ... ignored (REASON)` of libtest-mimic, and `test result: ...` of both. It must never count a test that
-//! no program reported.
+//! `test NAME ... ignored (REASON)` of libtest-mimic, and `test result: ...` of both; beside them `figures: ...` and the
+//! rows of tables. It must never count a test that no program reported.
+
+use crate::row::Row;
 
 /// Totals of test programs.
 #[derive(Default, Debug, PartialEq, Eq)]
@@ -17,6 +19,8 @@ pub struct Tally {
     pub not_run: Vec<String>,
     /// Figures that suites printed about themselves.
     pub figures: Vec<String>,
+    /// Rows of tables that they printed, in order.
+    pub rows: Vec<Row>,
 }
 
 impl Tally {
@@ -30,6 +34,8 @@ impl Tally {
             self.not_run.push(format!("{name}: {reason}"));
         } else if line.starts_with("figures: ") {
             self.figures.push(line.to_owned());
+        } else if let Some(row) = Row::parse(line) {
+            self.rows.push(row);
         }
     }
 
@@ -40,6 +46,7 @@ impl Tally {
         self.skipped += other.skipped;
         self.not_run.extend(other.not_run);
         self.figures.extend(other.figures);
+        self.rows.extend(other.rows);
     }
 }
 
@@ -72,6 +79,7 @@ mod tests {
             "test result: FAILED. 12 passed; 3 failed; 1 ignored; 0 measured; 7 filtered out; finished in 0.01s",
             "test d               ... ignored",
             "figures: mail: 3 equal",
+            "row: kills | process=cell | kills=7",
             "test result: ok. 1 passed; 0 failed; 1 ignored; 0 measured; 0 filtered out; finished in 2.00s",
         ] {
             tally.take(line);
@@ -79,7 +87,8 @@ mod tests {
         let not_run =
             ["c: no tool: swaks", "e: slow (really)", "d: no reason given"].map(str::to_owned).into();
         let figures = vec!["figures: mail: 3 equal".to_owned()];
-        assert_eq!(tally, Tally { passed: 13, failed: 3, skipped: 2, not_run, figures });
+        let rows = vec![Row::new("kills", &[("process", "cell"), ("kills", "7")])];
+        assert_eq!(tally, Tally { passed: 13, failed: 3, skipped: 2, not_run, figures, rows });
     }
 
     #[test]

@@ -1,227 +1,233 @@
-//! Sudden deaths: of the daemon in the middle of draining, and of cells in the
-//! middle of parsing.
+//! Sudden deaths, at random: of the daemon, its cells, `lazaret submit` and an
+//! operator's command, under load.
 //!
-//! What was acknowledged must never be lost: in the end it is in a mailbox, or
-//! in quarantine because it was cut short twice.
+//! What was acknowledged must never be lost: in the end it is in a mailbox or at
+//! the next hop, or in quarantine because it was cut short too often.
 
-use std::collections::BTreeSet;
-use std::net::SocketAddr;
-use std::time::{Duration, Instant};
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::daemon::Daemon;
-use crate::lab::{Config, Lab, submitted};
-use crate::process::{is_running, kill_descendant};
+use crate::crash::account::{Account, DELIVERIES_AT_A_TIME, Sums, account};
+use crate::crash::campaign::{self, Outcome, Quota};
+use crate::crash::census::{Census, Cut};
+use crate::crash::copies::Copy;
+use crate::crash::ledger::{BUSY, Kind, Ledger, Target, Way};
+use crate::crash::window;
+use crate::lab::Lab;
 use crate::random::Random;
-use crate::smtp::Client;
-use crate::spooldir::{Report, has_strike};
-use crate::trial::{Case, figures};
-use crate::wait::{Watch, until};
+use crate::trial::{Case, figures, row};
 
-/// How often the daemon is killed.
-const DAEMON_KILLS: usize = 20;
+/// Says how many kills there are to be.
+const KILLS_VARIABLE: &str = "LAZARET_KILLS";
 
-/// Messages that lie there when a daemon starts.
-const PRELOADED: usize = 25;
+/// How many there are if nobody says.
+const KILLS: usize = 300;
 
-/// Messages sent to it by SMTP while it lives.
-const SENT: usize = 25;
+/// Campaigns that run side by side, each with a spool of its own.
+const CAMPAIGNS: usize = 4;
 
-/// Longest wait for a claim after which to kill.
-const CLAIM_TIME_MAX: Duration = Duration::from_secs(3);
+/// Most findings that are shown.
+const FINDINGS_SHOWN: usize = 20;
 
-/// Longest time for what is left when nothing is killed any more.
-const DRAIN_TIME_MAX: Duration = Duration::from_secs(240);
-
-/// How often a cell is killed.
-const CELL_KILLS: usize = 30;
-
-/// Messages that cells are killed over.
-const HEAVY_MESSAGES: usize = 150;
-
-/// One in so many cells that are seen at work is killed.
-const CELL_ODDS: usize = 4;
-
-/// Longest time for all kills of cells.
-const CELL_KILLS_TIME_MAX: Duration = Duration::from_secs(240);
-
-const RECIPIENT: &str = "desk@example.org";
+/// The id of a message that nobody sent.
+const ID: &str = "01KAN3X0000000000000000000";
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
-        Case::new("crash::daemon_killed_again_and_again", daemon_killed).alone(),
-        Case::new("crash::cells_killed_while_parsing", cells_killed).alone(),
+        Case::new("crash::killed_at_random", killed_at_random).alone(),
+        Case::new("crash::window_of_a_repeat", window_of_a_repeat).alone(),
+        Case::new("crash::what_is_wrong_is_found", what_is_wrong_is_found),
     ]
 }
 
-fn message(number: usize) -> String {
-    format!("From: sender@example.com\r\nSubject: number {number}\r\n\r\ntext of {number}\r\n")
-}
-
-fn daemon_killed() {
-    let mut random = Random::new("crash: daemon");
-    let lab = Lab::new();
-    lab.prepare();
-    let spool = lab.spool();
-    let mut acknowledged = BTreeSet::new();
-    let (mut cut_short, mut struck) = (0, BTreeSet::new());
-    for round in 0..DAEMON_KILLS {
-        let first = round * (PRELOADED + SENT);
-        acknowledged
-            .extend((first..first + PRELOADED).map(|n| submitted(&lab, RECIPIENT, message(n).as_bytes())));
-        let incoming = Watch::on(&[spool.path("incoming")]);
-        let claims = Watch::on(&spool.workers());
-        let daemon = lab.start();
-        acknowledged.extend(send_until_killed(daemon, first + PRELOADED, claims, random.below(SENT)));
-        cut_short += spool.names("claimed").len();
-        note_strikes(incoming, &mut struck);
-    }
-    let incoming = Watch::on(&[spool.path("incoming")]);
-    let daemon = lab.start();
-    for number in acknowledged.len()..DAEMON_KILLS * (PRELOADED + SENT) {
-        acknowledged.extend(send(daemon.smtp(), number..number + 1));
-    }
-    until(DRAIN_TIME_MAX, || spool.passing().is_empty() && spool.names("waiting").is_empty());
-    note_strikes(incoming, &mut struck);
-    let (delivered, repeated, deferred) = account_for(&lab, &acknowledged, "interrupted");
-    figures(&format!(
-        "crash, daemon: {} acknowledged, {DAEMON_KILLS} kills, {cut_short} cut short while claimed, {} struck; \
-         {delivered} delivered, {repeated} of them repeated, {deferred} deferred",
-        acknowledged.len(),
-        struck.len(),
-    ));
-    assert_eq!(acknowledged.len(), DAEMON_KILLS * (PRELOADED + SENT));
-    assert_eq!(spool.passing(), Vec::<String>::new(), "something is still on its way");
-    assert!(!struck.is_empty(), "no kill hit a claimed message, so nothing was shown");
-    assert_eq!(daemon.terminate().code(), Some(0));
-}
-
-/// Adds the names with a strike that recovery put into incoming/. A kill that
-/// cut recovery short shows the same name again, so names are counted once.
-fn note_strikes(mut incoming: Watch, struck: &mut BTreeSet<String>) {
-    struck.extend(incoming.drain().into_iter().filter(|name| has_strike(name)));
-}
-
-/// Sends messages while waiting for a claim to kill after; the ids that were
-/// acknowledged in time.
-fn send_until_killed(daemon: Daemon, first: usize, mut claims: Watch, skip: usize) -> Vec<String> {
-    let address = daemon.smtp();
-    // Those of the start are over; the kill is to land right behind a new one.
-    claims.drain();
-    std::thread::scope(|scope| {
-        let sender = scope.spawn(move || send(address, first..first + SENT));
-        for _ in 0..=skip {
-            if claims.next(CLAIM_TIME_MAX).is_none() {
-                break;
-            }
-        }
-        daemon.kill9();
-        sender.join().expect("the sender does not panic")
-    })
-}
-
-/// Sends messages in one session as long as that goes; the acknowledged ids.
-fn send(address: SocketAddr, numbers: std::ops::Range<usize>) -> Vec<String> {
-    let Ok(mut client) = Client::connect(address) else { return Vec::new() };
-    numbers
-        .map_while(|n| client.deliver("sender@example.com", &[RECIPIENT], message(n).as_bytes()).ok())
-        .collect()
-}
-
-/// Every acknowledged message is in a mailbox, or deferred for `cause` after
-/// two tries (or five interrupted deliveries). Gives how many were delivered, repeated and deferred.
-#[track_caller]
-fn account_for(lab: &Lab, acknowledged: &BTreeSet<String>, cause: &str) -> (usize, usize, usize) {
-    let copies = lab.mail().copies();
-    let spool = lab.spool();
-    let (mut delivered, mut repeated, mut deferred) = (0, 0, 0);
-    let mut wrong = Vec::new();
-    for id in acknowledged {
-        let copies = copies.get(id).map_or(0, Vec::len);
-        let report = spool.report(id);
-        delivered += usize::from(copies > 0);
-        repeated += usize::from(copies > 1);
-        deferred += usize::from(report.is_some());
-        match report {
-            None if copies == 0 => wrong.push(format!("{id} is lost")),
-            Some(report) if !cut_short_often_enough(&report, cause) => {
-                wrong.push(format!(
-                    "{id}: deferred, cause {}, {} attempts",
-                    report.cause(),
-                    report.attempts()
-                ));
-            }
-            // Delivered, cut short before that was noted, then deferred: both is no loss.
-            _ => {}
-        }
-    }
-    assert!(wrong.is_empty(), "{} of {}:\n{}", wrong.len(), acknowledged.len(), wrong.join("\n"));
-    (delivered, repeated, deferred)
-}
-
-/// Quarantined after exactly as many interruptions as the layout says: two while
-/// it was under suspicion, five while it was being delivered. (The attempts in
-/// the report are the message's whole history.)
-fn cut_short_often_enough(report: &Report, cause: &str) -> bool {
-    match report.cause() {
-        "interrupted" => cause == "interrupted" && report.get("detail").contains(" went down 2 times "),
-        "interrupted-delivery" => report.get("detail").contains(" went down 5 times "),
-        found => found == cause && report.attempts() == 2,
-    }
-}
-
-/// Harmless, but it keeps a parser busy: parts that look for a boundary that
-/// does not come.
-fn heavy(number: usize) -> Vec<u8> {
-    const PARTS: usize = 2000;
-    let part = "--here\r\nContent-Type: multipart/mixed; boundary=nowhere\r\n\r\n";
-    let head = format!(
-        "Subject: heavy {number}\r\nMIME-Version: 1.0\r\nContent-Type: multipart/mixed; boundary=here\r\n\r\n"
+fn killed_at_random() {
+    let mut random = Random::new("crash");
+    let given = std::env::var(KILLS_VARIABLE).ok().and_then(|kills| kills.parse().ok());
+    let quota = Quota::of(given.unwrap_or(KILLS) / CAMPAIGNS);
+    let outcomes: Vec<Outcome> = std::thread::scope(|scope| {
+        let randoms: Vec<Random> = (0..CAMPAIGNS).map(|_| random.fork()).collect();
+        let campaigns: Vec<_> =
+            randoms.into_iter().map(|random| scope.spawn(move || campaign::run(quota, random))).collect();
+        campaigns.into_iter().map(|campaign| campaign.join().expect("a campaign ends well")).collect()
+    });
+    let outcome = outcomes.into_iter().reduce(Outcome::add).expect("at least one campaign");
+    print(&outcome);
+    let wrong = &outcome.account.wrong;
+    assert!(
+        wrong.is_empty(),
+        "{} findings, such as\n{}",
+        wrong.len(),
+        wrong[..wrong.len().min(FINDINGS_SHOWN)].join("\n")
     );
-    (head + &part.repeat(PARTS) + "--here--\r\n").into_bytes()
+    for process in ["daemon", "cell", "lazaret submit"] {
+        let kills: usize = outcome.kills.iter().filter(|((of, _), _)| *of == process).map(|(_, n)| n).sum();
+        assert!(kills > 0, "no {process} was killed, so nothing was shown");
+    }
+    let struck = outcome.found.get("claimed/: for the first time").is_some_and(|found| found.kills > 0);
+    assert!(struck, "no kill hit a claimed message, so nothing was shown");
 }
 
-fn cells_killed() {
-    let mut random = Random::new("crash: cells");
-    // The kills are to be the only thing that goes wrong, in a debug build too.
-    let lab = Lab::with(&Config::parsing_everything().workers("cpu_time = \"60s\"\n"));
-    let acknowledged: BTreeSet<String> =
-        (0..HEAVY_MESSAGES).map(|number| submitted(&lab, RECIPIENT, &heavy(number))).collect();
-    let mut daemon = lab.start();
-    let (kills, parsing) = kill_cells(&lab, &daemon, &mut random);
-    let spool = lab.spool();
-    until(DRAIN_TIME_MAX, || spool.passing().is_empty());
-    let (delivered, repeated, deferred) = account_for(&lab, &acknowledged, "killed");
+fn window_of_a_repeat() {
+    for (transport, windows) in ["SMTP", "Maildir"].into_iter().zip(window::measure()) {
+        let millis = |percent| format!("{:.2} ms", windows.percentile(percent).as_secs_f64() * 1e3);
+        row(
+            "windows",
+            &[
+                ("transport", transport.to_owned()),
+                ("messages", windows.count().to_string()),
+                ("median", millis(50)),
+                ("99th percentile", millis(99)),
+                ("longest", millis(100)),
+            ],
+        );
+    }
+}
+
+/// The tables, and a line for the summary.
+fn print(outcome: &Outcome) {
+    for ((process, moment), kills) in &outcome.kills {
+        let cells = [("process", (*process).to_owned()), ("moment", (*moment).to_owned())];
+        row("kills", &[&cells[..], &[("kills", kills.to_string())]].concat());
+    }
+    for (state, found) in &outcome.found {
+        row(
+            "states",
+            &[
+                ("found by a kill of the daemon", (*state).to_owned()),
+                ("kills", found.kills.to_string()),
+                ("messages", found.messages.to_string()),
+            ],
+        );
+    }
+    let Account { ways, causes, repeats, wrong } = &outcome.account;
+    for (way, sums) in ways {
+        let number = |name, count: usize| (name, count.to_string());
+        row(
+            "mail",
+            &[
+                ("came in by", way.words().to_owned()),
+                number("sent", sums.sent),
+                number("acknowledged", sums.acknowledged),
+                number("delivered", sums.delivered),
+                number("deferred", sums.deferred),
+                number("lost", sums.lost),
+                number("unaccounted", sums.unaccounted),
+                number("cut short, and there all the same", sums.unasked),
+            ],
+        );
+    }
+    for (cause, messages) in &outcome.deferred {
+        let left = causes.get(cause).copied().unwrap_or_default();
+        let cells = [("cause", cause.clone()), ("messages", messages.to_string())];
+        row("quarantine", &[&cells[..], &[("left in the end", left.to_string())]].concat());
+    }
+    for (target, repeats) in repeats {
+        row(
+            "repeats",
+            &[
+                ("transport", target.words().to_owned()),
+                ("copies", repeats.deliveries.to_string()),
+                ("messages found delivered and not noted", repeats.windows.to_string()),
+                ("copies repeated", repeats.repeated.to_string()),
+                (
+                    "messages repeated by one kill, at most",
+                    format!("{} of {DELIVERIES_AT_A_TIME}", repeats.most),
+                ),
+                ("outside the window", repeats.outside.to_string()),
+            ],
+        );
+    }
+    let mail = |count: fn(&Sums) -> usize| -> usize { ways.values().map(count).sum() };
+    let processes = outcome.kills.iter().fold(BTreeMap::new(), |mut sums, ((process, _), kills)| {
+        *sums.entry(*process).or_insert(0) += kills;
+        sums
+    });
     figures(&format!(
-        "crash, cells: {} messages, {kills} kills, {parsing} of them at work on a message; \
-         {delivered} delivered, {repeated} of them repeated, {deferred} deferred",
-        acknowledged.len(),
+        "crash: kills {processes:?}, {} clean stops; {} acknowledged, {} delivered, {} deferred, {} lost, \
+         {} unaccounted; repeated {}; findings {}",
+        outcome.stopped,
+        mail(|sums| sums.acknowledged),
+        mail(|sums| sums.delivered),
+        mail(|sums| sums.deferred),
+        mail(|sums| sums.lost),
+        mail(|sums| sums.unaccounted),
+        repeats.values().map(|repeats| repeats.repeated).sum::<usize>(),
+        wrong.len(),
     ));
-    assert_eq!(repeated, 0, "a cell delivers nothing, so its death can't repeat anything");
-    assert!(parsing > 0, "no kill landed while a cell parsed");
-    assert!(daemon.is_alive(), "the daemon ended");
-    let id = submitted(&lab, RECIPIENT, message(0).as_bytes());
-    assert!(until(DRAIN_TIME_MAX, || lab.mail().count(&id) == 1), "mail does not go on");
-    assert_eq!(daemon.terminate().code(), Some(0));
 }
 
-/// Kills cells at random moments until enough were killed or nothing is left to
-/// do. Gives how many, and how many of them ran with a message claimed: the
-/// messages are such that a running cell parses.
-fn kill_cells(lab: &Lab, daemon: &Daemon, random: &mut Random) -> (usize, usize) {
-    let spool = lab.spool();
-    let deadline = Instant::now() + CELL_KILLS_TIME_MAX;
-    let (mut kills, mut parsing) = (0, 0);
-    while kills < CELL_KILLS && Instant::now() < deadline && !spool.passing().is_empty() {
-        for cell in daemon.cells() {
-            let at_work = is_running(cell) && !spool.names("claimed").is_empty();
-            if random.below(CELL_ODDS) == 0 && kill_descendant(cell) {
-                kills += 1;
-                parsing += usize::from(at_work);
-                // The next one is for the cell that takes its place.
-                until(CLAIM_TIME_MAX, || !daemon.cells().contains(&cell));
+/// A harmless message that was sent.
+fn sent(ledger: &Ledger, random: &mut Random, acknowledged: bool) -> (usize, Vec<&'static str>) {
+    loop {
+        let (number, recipients, _) = ledger.draw(Way::Smtp, random);
+        if ledger.kind(number) == Some(Kind::Plain) && recipients.contains(&BUSY) && recipients.len() > 1 {
+            if acknowledged {
+                ledger.acknowledge(number, Some(ID.to_owned()));
             }
+            return (number, recipients);
         }
     }
-    (kills, parsing)
+}
+
+/// Accounts for one message that was delivered to `recipients` by these daemons,
+/// of which the first was killed in the middle if `cut`.
+fn accounted(random: &mut Random, acknowledged: bool, all: bool, lives: &[usize], cut: bool) -> Account {
+    let (lab, ledger) = (Lab::new(), Ledger::new());
+    let (number, recipients) = sent(&ledger, random, acknowledged);
+    let reached = if all { recipients.len() } else { 1 };
+    let to_one = |(to, life): (&&str, usize)| Copy { number, id: ID.into(), recipient: (*to).into(), life };
+    let mut copies: Vec<Copy> = recipients.iter().take(reached).map(|to| to_one((to, lives[0]))).collect();
+    copies.extend(lives[1..].iter().map(|&life| to_one((&BUSY, life))));
+    let cuts = cut.then(|| (ID.to_owned(), vec![Cut { life: lives[0], noted: BTreeSet::new() }]));
+    account(&ledger, &lab.spool(), &copies, &cuts.into_iter().collect())
+}
+
+fn what_is_wrong_is_found() {
+    let sums = |account: &Account| {
+        let sums = account.ways[&Way::Smtp];
+        let repeats = account.repeats.get(&Target::Smtp).copied().unwrap_or_default();
+        (sums.delivered, sums.lost, sums.unaccounted, repeats.repeated, repeats.outside)
+    };
+    let mut random = Random::new("crash: account");
+    let mut accounted =
+        |acknowledged, all, lives: &[usize], cut| accounted(&mut random, acknowledged, all, lives, cut);
+    for (account, expected) in [
+        (accounted(true, true, &[1], false), (1, 0, 0, 0, 0)),
+        (accounted(true, true, &[1, 2], true), (1, 0, 0, 1, 0)),
+        (accounted(true, true, &[1, 2], false), (1, 0, 0, 1, 1)),
+        (accounted(true, true, &[1, 1], true), (1, 0, 0, 1, 1)),
+        (accounted(true, true, &[2, 3, 4], true), (1, 0, 0, 2, 1)),
+        (accounted(true, false, &[1], false), (0, 1, 0, 0, 0)),
+        (accounted(false, false, &[1], false), (0, 0, 1, 0, 0)),
+    ] {
+        // Others that were drawn on the way were never acknowledged.
+        assert_eq!(sums(&account), expected, "{:?}", account.wrong);
+        assert_eq!(
+            account.wrong.is_empty(),
+            expected.1 + expected.2 + expected.4 == 0,
+            "{:?}",
+            account.wrong
+        );
+    }
+    let census = |found: &[(&str, &str)]| {
+        let (lab, ledger) = (Lab::new(), Ledger::new());
+        let mut census = Census::default();
+        for (life, (state, name)) in found.iter().enumerate() {
+            let folder = lab.spool().path(state);
+            std::fs::create_dir_all(&folder).expect("failed to make a folder");
+            std::fs::write(folder.join(format!("{ID}.{name}")), "").expect("failed to write");
+            let report = "cause interrupted\n";
+            if *state == "deferred" {
+                std::fs::write(folder.join(format!("{ID}.report")), report).expect("failed to write");
+            }
+            census.take(life, true, &lab, &ledger);
+            std::fs::remove_file(folder.join(format!("{ID}.{name}"))).expect("failed to remove");
+        }
+        census.wrong.len()
+    };
+    assert_eq!(census(&[("claimed/1", "g1"), ("claimed/1", "g3.s1"), ("deferred", "g4.s1")]), 0);
+    assert_eq!(census(&[("outbound", "g2"), ("incoming", "g3.i1")]), 0);
+    assert_eq!(census(&[("incoming", "g1"), ("incoming", "g3.s1")]), 1, "a strike without a cause");
+    assert_eq!(census(&[("outbound", "g2"), ("incoming", "g4.i2")]), 1, "two interruptions by one kill");
+    assert_eq!(census(&[("claimed/1", "g1"), ("deferred", "g2")]), 1, "deferred at the first time");
 }

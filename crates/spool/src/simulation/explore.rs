@@ -57,12 +57,14 @@ impl Explorer {
 
     /// One line for whoever reads the log of the tests.
     pub(super) fn print_figures(&self, what: &str) {
-        let Self { histories, crash_points, starts, violations, .. } = self;
-        let states = self.seen.len();
-        print_figures(&format!(
-            "{what}: histories {histories}, crash points {crash_points}, states visited {states}, \
-             starts {starts}, violations {violations}"
-        ));
+        let figures = [
+            ("histories", self.histories),
+            ("crash points", self.crash_points),
+            ("states visited", self.seen.len()),
+            ("starts", self.starts),
+            ("violations", self.violations),
+        ];
+        print_figures(SIMULATION, what, &figures);
     }
 
     /// Fails with everything that was kept.
@@ -289,7 +291,17 @@ impl State {
     }
 }
 
-/// Past the capture of the test harness: figures are for every log.
-pub(super) fn print_figures(text: &str) {
-    let _ = writeln!(std::io::stdout().lock(), "figures: {text}");
+/// The table of what the simulation went through.
+pub(super) const SIMULATION: &str = "simulation";
+
+/// Past the capture of the test harness: figures are for every log, and as a row
+/// of a table for `docs/crash-safety.md`. Both in one go, since others print too.
+pub(super) fn print_figures(table: &str, what: &str, figures: &[(&str, usize)]) {
+    let text: Vec<String> = figures.iter().map(|(name, number)| format!("{name} {number}")).collect();
+    let row: String = figures.iter().map(|(name, number)| format!(" | {name}={number}")).collect();
+    let _ = writeln!(
+        std::io::stdout().lock(),
+        "figures: {table}: {what}: {}\nrow: {table} | what={what}{row}",
+        text.join(", ")
+    );
 }

@@ -18,7 +18,7 @@ mod random;
 mod sabotaged;
 mod world;
 
-use explore::{Explorer, print_figures};
+use explore::{Explorer, SIMULATION, print_figures};
 use histories::HISTORIES;
 use life::Life;
 use long::Long;
@@ -68,13 +68,14 @@ fn long_histories_drawn_at_random() {
         Long::new(seed).play(seed, &mut explorer);
         assert!(explorer.violations == 0, "LAZARET_SEED={seed} repeats this: {:#?}", explorer.kept);
     }
-    print_figures(&format!(
-        "long histories: histories {}, lives and ends {}, starts {}, violations {}",
-        seeds.end - seeds.start,
-        explorer.histories,
-        explorer.starts,
-        explorer.violations
-    ));
+    let drawn = usize::try_from(seeds.end - seeds.start).expect("a number of histories");
+    let figures = [
+        ("histories", drawn),
+        ("lives and ends", explorer.histories),
+        ("starts", explorer.starts),
+        ("violations", explorer.violations),
+    ];
+    print_figures(SIMULATION, "long histories", &figures);
 }
 
 /// Ids go up as long as a process lives, and are never used again by the next one.
@@ -121,12 +122,13 @@ fn what_takes_the_machine_down_in_delivery_does_so_at_most_six_times() {
 fn play(danger: Danger, title: &str) {
     let mut poison = Poison::new(danger);
     (1..=3).for_each(|label| poison.play(label));
-    print_figures(&format!(
-        "{title}: histories 3, power cuts {}, most meetings {}, violations {}",
-        poison.power_cuts,
-        poison.most_meetings,
-        poison.violations.len()
-    ));
+    let figures = [
+        ("histories", 3),
+        ("power cuts", poison.power_cuts),
+        ("most meetings", poison.most_meetings),
+        ("violations", poison.violations.len()),
+    ];
+    print_figures(SIMULATION, title, &figures);
     assert!(poison.violations.is_empty(), "{:#?}", poison.violations);
     assert_eq!(poison.most_meetings, danger.allowed(), "no less is promised");
 }

@@ -8,6 +8,9 @@ use super::histories::HISTORIES;
 use super::poison::{Danger, Poison};
 use crate::sabotage::{Sabotage, during};
 
+/// The table of errors and what was found of them.
+const SABOTAGE: &str = "deliberate errors";
+
 /// Goes through the short histories whose names begin with `which`.
 fn explore(error: Sabotage, which: &[&str], expected: &str) {
     let mut explorer = Explorer::default();
@@ -17,10 +20,12 @@ fn explore(error: Sabotage, which: &[&str], expected: &str) {
         }
     });
     let kinds: Vec<&str> = explorer.kept.keys().map(String::as_str).collect();
-    print_figures(&format!(
-        "sabotage {error:?}: histories {}, starts {}, violations {}",
-        explorer.histories, explorer.starts, explorer.violations
-    ));
+    let figures = [
+        ("histories", explorer.histories),
+        ("starts", explorer.starts),
+        ("violations found", explorer.violations),
+    ];
+    print_figures(SABOTAGE, &format!("{error:?}"), &figures);
     assert_eq!(explorer.histories, which.len());
     assert!(kinds.iter().any(|kind| kind.contains(expected)), "{error:?} was not found: {kinds:#?}");
 }
@@ -56,10 +61,7 @@ fn a_strike_that_is_not_marked_is_found() {
 fn meets_too_often(error: Sabotage) {
     let mut poison = Poison::new(Danger::Cell);
     during(error, || poison.play(1));
-    print_figures(&format!(
-        "sabotage {error:?}: poison meets a worker {} times, violations {}",
-        poison.most_meetings,
-        poison.violations.len()
-    ));
+    let figures = [("most meetings", poison.most_meetings), ("violations found", poison.violations.len())];
+    print_figures(SABOTAGE, &format!("{error:?}, and poison"), &figures);
     assert!(poison.most_meetings > 2, "{error:?} was not found by the poison");
 }
