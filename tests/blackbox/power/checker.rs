@@ -38,8 +38,9 @@ pub fn check(scenario: Scenario, folder: PathBuf) -> ExitCode {
     if seen.stopped() {
         wrong.extend(left.untidy(&spool));
     }
-    if std::env::var_os(rig::MODES_VARIABLE).is_some() {
+    if std::env::var_os(rig::TREE_VARIABLE).is_some() {
         restore_modes(&spool);
+        restore_links(&spool);
     }
     clear_drop(&spool);
     drain(&lab, &mut wrong);
@@ -149,6 +150,22 @@ fn restore_modes(spool: &SpoolDir) {
         STATES.iter().filter(|&&state| state != "drop" && state != "claimed").map(|state| spool.path(state));
     for path in workers.chain(fixed).flat_map(fs::read_dir).flatten().flatten().map(|entry| entry.path()) {
         fs::set_permissions(&path, Permissions::from_mode(0o600)).expect("failed to set a mode");
+    }
+}
+
+/// Makes one file again of a dropped one that has two names, half moved from
+/// `drop/` to `tmp/`. No two letters are alike.
+fn restore_links(spool: &SpoolDir) {
+    let taken = spool.names("tmp").into_iter().filter(|name| name.starts_with("taken."));
+    for taken in taken.map(|name| spool.path("tmp").join(name)) {
+        let content = fs::read(&taken).expect("failed to read a dropped file");
+        for dropped in spool.names("drop").into_iter().map(|name| spool.path("drop").join(name)) {
+            if fs::read(&dropped).is_ok_and(|other| other == content) {
+                fs::remove_file(&dropped)
+                    .and_then(|()| fs::hard_link(&taken, &dropped))
+                    .expect("failed to link");
+            }
+        }
     }
 }
 

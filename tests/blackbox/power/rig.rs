@@ -22,9 +22,9 @@ pub const TALLY_VARIABLE: &str = "LAZARET_POWER_TALLY";
 /// Names the file to which the checker adds what is broken.
 pub const FINDINGS_VARIABLE: &str = "LAZARET_POWER_FINDINGS";
 
-/// Set where a file that lost its first name has lost its mode too: the rig's
-/// model keeps the two together, which no file system does.
-pub const MODES_VARIABLE: &str = "LAZARET_POWER_MODES_LOST";
+/// Set where a file that lost its first name has lost its mode too, and one with
+/// two names has become two: the rig's model does so, and no file system.
+pub const TREE_VARIABLE: &str = "LAZARET_POWER_TREE_ONLY";
 
 /// Where disk images lie, if it is there: the rig wants memory for them.
 const MEMORY_FOLDER: &str = "/dev/shm";
@@ -189,7 +189,7 @@ pub fn explore(disk: Disk, scenario: Scenario, plan: Plan) -> Explored {
                 .args(["--flush-delay", &plan.flush_delay.to_string()])
                 .args(["--noise", &plan.noise.to_string()]);
         }
-        Disk::Model(rules) => drop(call.command.args(["--rules", rules]).env(MODES_VARIABLE, "1")),
+        Disk::Model(rules) => drop(call.command.args(["--rules", rules]).env(TREE_VARIABLE, "1")),
     }
     if scenario.follows_a_cut() {
         let first = own("run", scenario, &plan.seed.to_string());
