@@ -27,7 +27,7 @@ use crate::engine::{Engine, OnBroken, Prepared};
 use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
 use crate::status::Status;
-use crate::waiting::Waiting;
+use crate::waiting::{LongestWait, Waiting};
 use crate::watcher::Watcher;
 
 mod reload;
@@ -111,6 +111,7 @@ struct Daemon {
     engine: Engine,
     gate: Arc<IntakeGate>,
     size_max: SizeMax,
+    longest_wait: LongestWait,
     listeners: Vec<ListenerHandle>,
     /// While mail comes in.
     pressure: Option<PressureWatch>,
@@ -134,6 +135,7 @@ impl Daemon {
         let mut daemon = Self {
             since: owner.spool().now(),
             size_max: config.workers.max_size.0.into(),
+            longest_wait: LongestWait::new(config.retry.max),
             config,
             owner,
             backlog,
@@ -217,7 +219,7 @@ impl Daemon {
     }
 
     fn waiting(&self) -> Waiting {
-        Waiting::new(self.owner.clone(), self.config.retry.max)
+        Waiting::new(self.owner.clone(), self.longest_wait.clone())
     }
 
     fn drop_watcher(&self) -> DropWatcher {

@@ -4,8 +4,8 @@
 //! the name. The clock may be set: no message must ever wait for much longer than
 //! the configuration says, and none is opened here.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -26,27 +26,45 @@ const CLOCK_EVERY: Duration = Duration::from_secs(5);
 /// Pause after a look for which there was no descriptor.
 const NO_FILES_PAUSE: Duration = Duration::from_secs(1);
 
+/// Longest time for which a message is sent to `waiting/`. All clones share it.
+#[derive(Debug, Clone)]
+pub struct LongestWait(Arc<Mutex<Duration>>);
+
+impl LongestWait {
+    pub fn new(longest: Duration) -> Self {
+        Self(Arc::new(Mutex::new(longest)))
+    }
+
+    fn get(&self) -> Duration {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Changes it for every look from now on.
+    pub fn set(&self, longest: Duration) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = longest;
+    }
+}
+
 /// The messages in `waiting/`, soonest first.
 pub struct Waiting {
     owner: Owner,
     window: Window<(Timestamp, Name)>,
-    /// Longest time for which a message is sent here.
-    longest: Duration,
+    longest: LongestWait,
     failing: Throttle,
 }
 
 impl Waiting {
-    pub fn new(owner: Owner, longest: Duration) -> Self {
+    pub fn new(owner: Owner, longest: LongestWait) -> Self {
         Self { owner, window: Window::new(WINDOW_MAX), longest, failing: Throttle::default() }
     }
 
     /// Looks at the directory. What is no message of ours is set aside.
     fn scan(&mut self) -> Result<(), SpoolError> {
         let mut foreign = Vec::new();
-        let now = self.owner.spool().now();
+        let (now, longest) = (self.owner.spool().now(), self.longest.get());
         self.window.start_scan();
         self.owner.spool().scan(Dir::Waiting, |name, raw| match name {
-            Some(name) => self.window.found((due(name, now, self.longest), name)),
+            Some(name) => self.window.found((due(name, now, longest), name)),
             None => foreign.push(raw.to_owned()),
         })?;
         foreign.iter().try_for_each(|raw| self.owner.set_aside(Dir::Waiting, raw))
@@ -92,7 +110,7 @@ impl Waiting {
             }
             match notices.recv_timeout(self.until_next()) {
                 Ok(Some(name)) => {
-                    let due = due(name, self.owner.spool().now(), self.longest);
+                    let due = due(name, self.owner.spool().now(), self.longest.get());
                     self.window.insert((due, name));
                 }
                 Ok(None) => look = true,

@@ -177,6 +177,11 @@ impl IntakeGate {
         }
     }
 
+    /// New mail may use no more room than this leaves, from now on.
+    pub fn keep_free(&self, reserve: Reserve) {
+        self.room.keep_free(reserve);
+    }
+
     /// Closes the gate for a reason; whether it was not closed for it before.
     pub fn pause(&self, pause: Pause) -> bool {
         let changed = self.paused.fetch_or(pause.bit(), Ordering::SeqCst) & pause.bit() == 0;

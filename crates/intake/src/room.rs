@@ -6,6 +6,7 @@
 
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Mutex, PoisonError};
 
 use lazaret_spool::Throttle;
 use lazaret_spool::storage::Room;
@@ -46,7 +47,7 @@ impl Reserve {
 
 /// Looks after a reserve.
 pub(crate) struct RoomWatch {
-    reserve: Reserve,
+    reserve: Mutex<Reserve>,
     /// There was too little at the last look.
     short: AtomicBool,
     /// Messages that are too large for the room that there is.
@@ -55,7 +56,16 @@ pub(crate) struct RoomWatch {
 
 impl RoomWatch {
     pub(crate) fn new(reserve: Reserve) -> Self {
-        Self { reserve, short: AtomicBool::new(false), large: Throttle::default() }
+        Self { reserve: Mutex::new(reserve), short: AtomicBool::new(false), large: Throttle::default() }
+    }
+
+    /// Another reserve holds from now on.
+    pub(crate) fn keep_free(&self, reserve: Reserve) {
+        *self.reserve.lock().unwrap_or_else(PoisonError::into_inner) = reserve;
+    }
+
+    fn reserve(&self) -> Reserve {
+        *self.reserve.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Whether there was too little at the last look.
@@ -67,7 +77,7 @@ impl RoomWatch {
     /// changes.
     pub(crate) fn admit(&self, spool: &Path, room: Room, size: u64) -> bool {
         let was_short = self.is_short();
-        let least = if was_short { self.reserve.to_open() } else { self.reserve };
+        let least = if was_short { self.reserve().to_open() } else { self.reserve() };
         let short = !least.is_kept(room, 0);
         if short != was_short && self.short.swap(short, Ordering::Relaxed) == was_short {
             self.say(spool, room, short);
@@ -78,9 +88,10 @@ impl RoomWatch {
     /// Whether a message fits that needs `size` bytes more. Where it does not,
     /// smaller ones may.
     pub(crate) fn fits(&self, spool: &Path, room: Room, size: u64) -> bool {
-        let fits = self.reserve.is_kept(room, size);
+        let reserve = self.reserve();
+        let fits = reserve.is_kept(room, size);
         if !fits && let Some(unsaid) = self.large.say() {
-            let (path, free, keep) = (spool.display(), room.bytes, self.reserve.bytes);
+            let (path, free, keep) = (spool.display(), room.bytes, reserve.bytes);
             warn!(
                 unsaid,
                 "a large message does not fit into {path}, its client is told 452: {free} bytes are free, and \
@@ -91,7 +102,7 @@ impl RoomWatch {
     }
 
     fn say(&self, spool: &Path, Room { bytes, inodes }: Room, short: bool) {
-        let (path, Reserve { bytes: keep, inodes: keep_inodes }) = (spool.display(), self.reserve);
+        let (path, Reserve { bytes: keep, inodes: keep_inodes }) = (spool.display(), self.reserve());
         let inodes = inodes.map_or("any number of".to_owned(), |inodes| inodes.to_string());
         if short {
             warn!(

@@ -81,7 +81,9 @@ impl Daemon {
         if pressure.is_some() {
             self.pressure = pressure;
         }
+        self.gate.keep_free(config.intake.reserve());
         self.size_max.set(config.workers.max_size.0);
+        self.longest_wait.set(config.retry.max);
         self.config = config;
         Ok(())
     }
