@@ -408,7 +408,8 @@ mod tests {
         state.restart(2, 0);
         assert!((state.paused, state.storm, state.stopped) == (true, false, false));
         assert!(state.wants_scan() && state.is_empty() && state.is_idle());
-        (1..=34).map(name).for_each(|name| state.insert(name));
+        state.start_scan();
+        (1..=34).map(name).for_each(|name| state.found(name));
         assert_eq!(taken(&mut state).unwrap().1.len(), BATCH_MAX);
         assert_eq!(taken(&mut state).unwrap().1.len(), BATCH_MAX);
         assert_eq!(taken(&mut state), None, "two workers, no place beside them");
