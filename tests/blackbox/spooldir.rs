@@ -63,14 +63,10 @@ impl SpoolDir {
         Some(Report::parse(&text))
     }
 
-    /// All reports, by id.
+    /// The reports of all messages in quarantine, by id. One whose message is not
+    /// there yet may be half written.
     pub fn reports(&self) -> Vec<Report> {
-        let names = self.names("deferred");
-        names
-            .iter()
-            .filter_map(|name| name.strip_suffix(".report"))
-            .filter_map(|id| self.report(id))
-            .collect()
+        self.ids("deferred").iter().filter_map(|id| self.report(id)).collect()
     }
 }
 
