@@ -165,9 +165,9 @@ impl Scenario {
             (_, None) => "50ms",
         };
         let limits = format!("cpu_time = \"{cpu_time}\"\nlimits = {{ parts = {PARTS_MAX} }}\n");
-        // Soon enough for a workload to see the next round, on a small file system.
-        let tables = "[retry]\nfirst = \"1s\"\nmax = \"1s\"\n\n[intake]\nreserve = \"4MiB\"\n";
-        let start = Config::default().workers(&limits).tables(tables);
+        // Soon enough for a workload to see the next round.
+        let retry = "[retry]\nfirst = \"1s\"\nmax = \"1s\"\n";
+        let start = Config::default().workers(&limits).tables(SMALL_DISK).tables(retry);
         let config = HOPS.iter().enumerate().fold(start, |config, (place, name)| {
             let transport = match hops {
                 Some(addresses) => format!(
@@ -186,6 +186,9 @@ impl Scenario {
         config.route("part_type = \"application/x-never\"\ndeliver = \"mailboxes\"\n")
     }
 }
+
+/// The file systems of the rig are hardly larger than what is kept free by default.
+pub const SMALL_DISK: &str = "[intake]\nreserve = \"4MiB\"\n";
 
 /// The folder of what the checker's run delivers for next hops.
 pub const AFTERWARDS: &str = "afterwards";

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::letters::{number_at, number_in};
 use super::marks::{Mark, Marks};
 use super::rig_variable;
-use super::scenario::{BUSY, HELD, HOPS, NOBODY, SLOW, Scenario, TRIGGER};
+use super::scenario::{BUSY, HELD, HOPS, NOBODY, SLOW, SMALL_DISK, Scenario, TRIGGER};
 use crate::daemon::Daemon;
 use crate::lab::{Config, Lab, cli, submit};
 use crate::process::on_processor;
@@ -45,7 +45,7 @@ const SENDER: &str = "anna@example.com";
 
 /// Makes the spool, and what lies in it before anything is recorded.
 pub fn setup(scenario: Scenario, folder: PathBuf) {
-    let lab = Lab::at(folder, &Config::without_routes());
+    let lab = Lab::at(folder, &Config::without_routes().tables(SMALL_DISK));
     for number in scenario.held() {
         let letter = scenario.letter(number);
         let submitted = submit(&lab, SENDER, &letter.recipients, &letter.content());
