@@ -96,6 +96,8 @@ impl Owner {
             return Ok(if taken { Found::TakenOriginal } else { Found::NoMessage });
         };
         Ok(match dir {
+            // By hand only; it can't be opened, and must not fail a start.
+            Dir::Tmp if self.is_no_file(dir, raw)? => Found::NoMessage,
             Dir::Tmp if self.is_locked(dir, &name.to_string())? => Found::BeingWritten,
             Dir::Tmp if name.taken => {
                 Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
@@ -119,7 +121,11 @@ impl Owner {
     ) -> Result<(), SpoolError> {
         let Some(name) = name else { return self.act_on_nameless(dir, raw, action, recovered) };
         match action {
-            Action::Leave | Action::SetAside => {}
+            Action::Leave => {}
+            Action::SetAside => {
+                self.set_aside(dir, raw)?;
+                recovered.set_aside += 1;
+            }
             Action::Remove => {
                 self.remove_if_there(dir, &name.to_string())?;
                 recovered.removed += 1;
@@ -234,6 +240,14 @@ impl Owner {
         match self.spool.read(dir, name) {
             Ok(message) => report.about(&message.envelope),
             Err(_) => report,
+        }
+    }
+
+    fn is_no_file(&self, dir: Dir, raw: &OsString) -> Result<bool, SpoolError> {
+        match self.spool.storage.status(dir, raw) {
+            Ok(status) => Ok(status.kind != Kind::File),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context(|| format!("look at {dir}/{}", raw.display())),
         }
     }
 

@@ -272,6 +272,20 @@ fn unfinished_files_are_removed_unless_their_writer_lives() {
 }
 
 #[test]
+fn what_only_has_the_name_of_an_unfinished_file_fails_no_start() {
+    let lab = Lab::new();
+    let (owner, _) = lab.start();
+    let names = [1, 2].map(|random| Name::first(MessageId::from_parts(7, random)).to_string());
+    drop(owner);
+    fs::create_dir(lab.path(Dir::Tmp, &names[0])).unwrap();
+    std::os::unix::fs::symlink("nowhere", lab.path(Dir::Tmp, &names[1])).unwrap();
+    let (_, recovered) = lab.start();
+    assert_eq!(recovered.set_aside, 2, "{recovered:?}");
+    assert_eq!(lab.names(Dir::Tmp), [""; 0]);
+    assert_eq!(lab.names(Dir::Deferred).len(), 4, "two things and a report about each");
+}
+
+#[test]
 fn second_names_of_one_message_are_told_from_different_messages() {
     let lab = Lab::new();
     let (owner, _) = lab.start();
