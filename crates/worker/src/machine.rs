@@ -137,12 +137,9 @@ impl Fit {
             return Err(too_small(config, need, available.clone()));
         }
         if let Some(bytes) = configured.filter(|&bytes| need.least() > bytes) {
-            let of = "workers.memory_total".to_owned();
-            return Err(too_small(
-                config,
-                need,
-                Available { bytes: bytes.saturating_add(RESERVE_BYTES), of },
-            ));
+            let bytes = bytes.saturating_add(RESERVE_BYTES);
+            let error = too_small(config, need, Available { bytes, of: "workers.memory_total".to_owned() });
+            return Err(FitError { advice: format!("raise it, or {}", error.advice), ..error });
         }
         let total = configured.unwrap_or(available.bytes / SHARE).clamp(need.least(), usable);
         // At least what a largest message needs beyond a small one: see `least`.
@@ -172,7 +169,7 @@ fn advice(config: &WorkersConfig, need: Need, usable: u64) -> String {
         usable.saturating_sub(need.small.saturating_mul(need.cells - 1)).saturating_sub(config.memory.0);
     let size = left.checked_div(config.memory_per_byte).unwrap_or(0) / MIB * MIB;
     if size > SMALL_BYTES {
-        return format!("workers.max_size = \"{}\" would fit", ByteSize(size));
+        return format!("set workers.max_size = \"{}\", which would fit", ByteSize(size));
     }
     if need.cells > 1 && need.large <= usable {
         return "lower workers.count and workers.spares, or workers.memory".to_owned();

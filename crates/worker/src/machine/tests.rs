@@ -35,7 +35,7 @@ fn a_refusal_has_the_numbers_and_what_would_fit() {
         assert!(error.contains(part), "{part}: {error}");
     }
     let (_, rest) = error.split_once("workers.max_size = \"").unwrap();
-    let fits = rest.split_once("\" would fit").unwrap().0.parse().unwrap();
+    let fits = rest.split_once("\", which would fit").unwrap().0.parse().unwrap();
     assert!(
         Fit::check(&WorkersConfig { max_size: fits, ..config(2, 2) }, &machine(400 * MIB)).is_ok(),
         "{error}"
