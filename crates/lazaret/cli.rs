@@ -119,7 +119,7 @@ pub enum Command {
 /// `lazaret check`
 #[derive(Debug, Args)]
 pub struct CheckOptions {
-    /// Repair what is found, by moving and never by deleting
+    /// Repair what is found, by moving: no mail is deleted
     ///
     /// With the router running it is the one that repairs: messages and foreign
     /// files in incoming/, waiting/ and deferred/, and modes and owners. The rest

@@ -23,8 +23,9 @@ pub struct WorkersConfig {
     /// Messages beyond `count` that may be in cells because they take long: each
     /// goes to the lowest priority, and another cell takes its place for other
     /// mail. When all these places are taken, one more that takes long goes back
-    /// and waits for a place; with 0 it keeps its worker. Default: three
-    /// times `count`.
+    /// and waits for a place; with 0 it keeps its worker. Default: half of
+    /// `count`, and one at least: what takes long is to leave processors for the
+    /// rest.
     pub spares: Option<u16>,
     /// Heap that a message may take in its cell …
     pub memory: ByteSize,
@@ -100,7 +101,7 @@ impl WorkersConfig {
     /// Messages that take long and may be in cells beside those of the workers.
     #[must_use]
     pub fn spares(&self) -> u16 {
-        self.spares.unwrap_or(self.workers().saturating_mul(3))
+        self.spares.unwrap_or((self.workers() / 2).max(1))
     }
 
     /// What a message of `size` bytes may cost.
