@@ -234,7 +234,7 @@ impl Backlog {
             state = self.places.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         state.in_cells += 1;
-        Place { backlog: self, pace: pace.into(), alone: false }
+        Place { backlog: self, pace: pace.into() }
     }
 
     /// To be held while a struck message is in a cell: waits until no other is;
@@ -252,7 +252,7 @@ impl Backlog {
             let waited = self.places.wait_timeout(state, left);
             state = waited.unwrap_or_else(PoisonError::into_inner).0;
         }
-        Some(Place { backlog: self, pace: Pace::Quick.into(), alone: true })
+        Some(Place { backlog: self, pace: Pace::Alone.into() })
     }
 }
 
@@ -261,7 +261,6 @@ impl Backlog {
 pub(crate) struct Place<'a> {
     backlog: &'a Backlog,
     pace: std::cell::Cell<Pace>,
-    alone: bool,
 }
 
 impl Place<'_> {
@@ -284,7 +283,7 @@ impl Drop for Place<'_> {
         if self.pace.get() != Pace::Quick {
             self.backlog.work.notify_all();
         }
-        if self.alone {
+        if self.pace.get() == Pace::Alone {
             state.alone = false;
             self.backlog.places.notify_all();
         } else {

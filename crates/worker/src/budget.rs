@@ -139,19 +139,20 @@ pub(crate) struct Allowance {
     pub(crate) budget: Budget,
     /// RLIMIT_AS, in bytes: the net behind the allocator.
     pub(crate) space: u64,
-    /// CPU time after which it goes on behind all other mail.
-    pub(crate) slow: Duration,
+    /// CPU time after which it goes on behind all other mail; `None` if there is no
+    /// other to go before it.
+    pub(crate) slow: Option<Duration>,
 }
 
 impl Allowance {
     /// For a message of `size` bytes with this budget.
     pub(crate) fn new(budget: Budget, size: u64) -> Self {
         let heap = budget.memory.saturating_mul(SPACE_PER_HEAP);
+        let per_byte = SLOW_CPU_PER_BYTE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX));
         Self {
             budget,
             space: SPACE_BASE.saturating_add(heap).saturating_add(size),
-            slow: SLOW_CPU
-                .saturating_add(SLOW_CPU_PER_BYTE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX))),
+            slow: Some(SLOW_CPU.saturating_add(per_byte)),
         }
     }
 }

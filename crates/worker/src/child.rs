@@ -351,8 +351,9 @@ impl Watch {
             (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
             (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(SLOW_WAIT_MIN)),
             (Some(cpu), Some(wall)) => {
-                let until_slow =
-                    self.allowance.slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed));
+                let until_slow = self.allowance.slow.map_or(Duration::MAX, |slow| {
+                    slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
+                });
                 Ok(cpu.min(wall).min(until_slow).max(WAIT_MIN))
             }
         }
@@ -365,10 +366,32 @@ impl Watch {
     /// What there is to be told once a wait has ended and there is no answer.
     fn delay(&mut self, cpu: Duration) -> Option<Delay> {
         let lingers = !std::mem::replace(&mut self.lingers, true);
-        let slow = self.used(cpu) >= self.allowance.slow || self.started.elapsed() >= SLOW_WALL;
+        let long = |slow| self.used(cpu) >= slow || self.started.elapsed() >= SLOW_WALL;
+        let slow = self.allowance.slow.is_some_and(long);
         if slow && !std::mem::replace(&mut self.slow, slow) {
             return Some(Delay::TakesLong);
         }
         lingers.then_some(Delay::Lingers)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use lazaret_envelope::Budget;
+
+    const BUDGET: Budget =
+        Budget { memory: 1 << 20, cpu: Duration::from_secs(1), wall: Duration::from_secs(30) };
+
+    fn delays(allowance: Allowance) -> Vec<Option<Delay>> {
+        let mut watch = Watch::new(Duration::ZERO, allowance);
+        [1, 500].map(|millis| watch.delay(Duration::from_millis(millis))).to_vec()
+    }
+
+    #[test]
+    fn one_that_is_alone_is_late_but_never_behind_others() {
+        let allowance = Allowance::new(BUDGET, 1000);
+        assert_eq!(delays(allowance), [Some(Delay::Lingers), Some(Delay::TakesLong)]);
+        assert_eq!(delays(Allowance { slow: None, ..allowance }), [Some(Delay::Lingers), None]);
     }
 }

@@ -138,7 +138,7 @@ impl Worker {
             return Ok(());
         };
         for claim in self.shared.owner.claim(self.id, &[name])? {
-            self.one(claim, Pace::Quick, &mut |_| Ok(()))?;
+            self.one(claim, Pace::Alone, &mut |_| Ok(()))?;
         }
         drop(place);
         Ok(())
@@ -238,12 +238,17 @@ impl Worker {
         let mut trial = (pace == Pace::Slow).then(|| on_trial(Delay::TakesLong));
         let slow = &mut |delay| {
             // Before another worker goes on, perhaps with a copy.
-            trial.get_or_insert_with(|| on_trial(delay)).delayed(delay);
+            match &trial {
+                Some(trial) => trial.delayed(delay),
+                None => trial = Some(on_trial(delay)),
+            }
             slow(delay).inspect_err(|_| trial.take().into_iter().for_each(Trial::gives_way))
         };
         let mut allowance = Allowance::new(budget, size);
-        if pace == Pace::Slow {
-            allowance.slow = Duration::ZERO;
+        match pace {
+            Pace::Slow => allowance.slow = Some(Duration::ZERO),
+            Pace::Alone => allowance.slow = None,
+            Pace::Quick | Pace::Lingering => {}
         }
         let mut attempts = None;
         let (mut tries, mut untaken) = (0, 0);

@@ -41,6 +41,8 @@ pub(crate) enum Pace {
     Lingering,
     /// It takes long and goes on behind all others.
     Slow,
+    /// It is struck: no other is in a cell, so that there is none to go before it.
+    Alone,
 }
 
 #[derive(Debug)]
@@ -154,7 +156,7 @@ impl State {
     pub(super) fn delayed(&mut self, pace: Pace, delay: Delay) -> Option<Pace> {
         let to = match (pace, delay) {
             (Pace::Quick, Delay::Lingers) if self.lingering < self.workers => Pace::Lingering,
-            (Pace::Slow, _) | (_, Delay::Lingers) => pace,
+            (Pace::Slow | Pace::Alone, _) | (_, Delay::Lingers) => pace,
             (_, Delay::TakesLong) => {
                 let crowded = self.slow >= self.slow_places && self.slow_places > 0;
                 if crowded && self.parked.len() < PARKED_MAX {
@@ -170,7 +172,7 @@ impl State {
 
     fn enter(&mut self, pace: Pace) {
         match pace {
-            Pace::Quick => {}
+            Pace::Quick | Pace::Alone => {}
             Pace::Lingering => self.lingering += 1,
             Pace::Slow => self.slow += 1,
         }
@@ -179,7 +181,7 @@ impl State {
     /// A message is in its place no more.
     pub(super) fn leave(&mut self, pace: Pace) {
         match pace {
-            Pace::Quick => {}
+            Pace::Quick | Pace::Alone => {}
             Pace::Lingering => self.lingering -= 1,
             Pace::Slow => self.slow -= 1,
         }
