@@ -63,7 +63,7 @@ fn look(spool: &Spool, options: &CheckOptions, pid: Option<u32>) -> Result<Found
     // A daemon that drains, or has just crashed, can't be asked.
     let at_rest = pid.is_none() && spool.was_left_cleanly();
     let patience = if at_rest { PATIENCE_AT_REST } else { PATIENCE_BESIDE };
-    let mut progress = Progress::new(spool)?;
+    let mut progress = Progress::new(spool);
     let how = lazaret_spool::CheckOptions { digests: !options.quick, patience };
     let mut checked = lazaret_spool::check(spool, how, &mut |names| progress.tell(names))?;
     let findings = std::mem::take(&mut checked.findings);
@@ -96,7 +96,7 @@ fn repair_beside(spool: &Spool, options: &CheckOptions, pid: u32) -> Result<Foun
 }
 
 fn repair_at_rest(spool: Spool, options: &CheckOptions) -> Result<Found, Failure> {
-    let mut progress = Progress::new(&spool)?;
+    let mut progress = Progress::new(&spool);
     let owner = Owner::take(spool)?;
     let how = lazaret_spool::CheckOptions { digests: !options.quick, patience: PATIENCE_AT_REST };
     let repaired = owner.repair_all(how, &mut |names| progress.tell(names))?;
@@ -119,7 +119,7 @@ struct Progress {
 }
 
 impl Progress {
-    fn new(spool: &Spool) -> Result<Self, Failure> {
+    fn new(spool: &Spool) -> Self {
         let counts = || {
             let counts = spool.count().unwrap_or_default();
             counts.drop
@@ -129,7 +129,7 @@ impl Progress {
                 + counts.waiting
                 + counts.deferred
         };
-        Ok(Self { all: io::stderr().is_terminal().then(counts), told: Instant::now() })
+        Self { all: io::stderr().is_terminal().then(counts), told: Instant::now() }
     }
 
     fn tell(&mut self, names: u64) {

@@ -48,10 +48,10 @@ pub enum Command {
     /// Run the router
     ///
     /// Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly
-    /// within seconds; SIGHUP is `lazaret reload`. Logs to standard error; LAZARET_LOG chooses what, such
-    /// as `LAZARET_LOG=debug`. Exit status: 0 after a clean stop; 74 when the
-    /// spool can't keep its promises any more; 75 when another one has the
-    /// spool; 78 when the configuration is wrong.
+    /// within seconds; SIGHUP is `lazaret reload`. Logs to standard error;
+    /// LAZARET_LOG chooses what, such as `LAZARET_LOG=debug`. Exit status: 0
+    /// after a clean stop; 74 when the spool can't keep its promises any more;
+    /// 75 when another one has the spool; 78 when the configuration is wrong.
     #[command(verbatim_doc_comment)]
     Run {
         /// Route and deliver what is there, then end: with 0, or with 1 if

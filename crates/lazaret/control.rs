@@ -83,6 +83,12 @@ pub enum Answer {
     Failed(u8, String),
 }
 
+impl From<Failure> for Answer {
+    fn from(failure: Failure) -> Self {
+        Self::Failed(failure.status(), failure.text().to_owned())
+    }
+}
+
 /// A request on its way to the supervisor.
 pub type Asked = (Request, Sender<Answer>);
 

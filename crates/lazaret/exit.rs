@@ -9,9 +9,6 @@ use std::process::ExitCode;
 
 use lazaret_spool::{OpenError, OperatorError, Severity, SpoolError, TakeError};
 
-use crate::config::ConfigError;
-use crate::control::Answer;
-
 /// `run --drain`: mail is left waiting or was deferred; `check`: something is wrong.
 pub const LEFT_OVER: u8 = 1;
 /// EX_USAGE: the command line is wrong.
@@ -48,23 +45,16 @@ impl Failure {
         &self.text
     }
 
+    /// The exit status.
+    pub fn status(&self) -> u8 {
+        self.status
+    }
+
     /// Says what went wrong on standard error.
     pub fn report(&self) -> ExitCode {
         // Where nobody reads standard error the status must do.
         let _ = writeln!(io::stderr(), "lazaret: {}", self.text);
         ExitCode::from(self.status)
-    }
-}
-
-impl From<Failure> for Answer {
-    fn from(failure: Failure) -> Self {
-        Self::Failed(failure.status, failure.text)
-    }
-}
-
-impl From<ConfigError> for Failure {
-    fn from(error: ConfigError) -> Self {
-        Self::new(CONFIG, error)
     }
 }
 
