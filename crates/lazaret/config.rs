@@ -203,6 +203,10 @@ impl Config {
                 return Err(source.error(source.place(&format!("route[{at}].deliver")), what));
             }
         }
+        for (at, listen) in self.listen.iter().enumerate() {
+            let place = || source.place(&format!("listen[{at}]"));
+            listen.check().map_err(|error| source.error(place(), format!("listener {}: {error}", at + 1)))?;
+        }
         self.check_faults(source)?;
         self.delivery().check().map_err(|error| source.error(None, error))
     }
@@ -263,8 +267,9 @@ impl Config {
         }
     }
 
-    /// Makes paths of transports absolute.
+    /// Makes paths of transports and listeners absolute.
     fn based_on(mut self, base: &Path) -> Self {
+        self.listen = self.listen.into_iter().map(|listen| listen.based_on(base)).collect();
         for transport in self.transports.values_mut() {
             if let TransportConfig::Maildir(maildir) = transport {
                 maildir.path = base.join(&maildir.path).to_string_lossy().into_owned();
@@ -335,6 +340,7 @@ pub mod tests {
                 "there is no such transport; there is mailboxes",
             ),
             ("[[route]]\nrecipient = \"*@*\"\n", "lazaret.toml:1:1: ", "route 1"),
+            ("\n[[listen]]\nidle_timeout = \"0s\"\n", "lazaret.toml:2:1: ", "listener 1: idle_timeout"),
         ] {
             let error = parse(text).unwrap_err().to_string();
             assert!(error.starts_with(start) && error.contains(part), "{error}");

@@ -6,7 +6,7 @@
 use std::fmt;
 use std::net::SocketAddr;
 use std::num::NonZeroUsize;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use lazaret_smtp::{BareLineEnds, Dialect};
@@ -24,10 +24,13 @@ pub struct ListenConfig {
     /// `"smtp"` or `"lmtp"`. Default `"smtp"`.
     pub protocol: ListenProtocol,
     /// An IP address and port, `"127.0.0.1:10025"` or `"[::1]:10025"`, or the
-    /// absolute path of a Unix socket, `"unix:/run/lazaret/lmtp.sock"`. Who may
-    /// connect to a Unix socket is for its directory to say. Default
-    /// `"127.0.0.1:10025"`.
+    /// path of a Unix socket, `"unix:/run/lazaret/lmtp.sock"`, of at most
+    /// [`SOCKET_PATH_BYTES_MAX`] bytes; a relative one starts from the folder of
+    /// the configuration file. Default `"127.0.0.1:10025"`.
     pub address: ListenAddress,
+    /// Mode of a Unix socket, in octal: who may write to it may connect. Default
+    /// `"0666"`, so that its folder says who may.
+    pub socket_mode: SocketMode,
     /// Most sessions at a time; should not be fewer than the MTA before us
     /// opens. Over it a client is told 421. Default 100.
     pub sessions: NonZeroUsize,
@@ -56,6 +59,7 @@ impl Default for ListenConfig {
         Self {
             protocol: ListenProtocol::Smtp,
             address: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 10025))),
+            socket_mode: SocketMode::DEFAULT,
             sessions: SESSIONS,
             bare_line_ends: LineEndPolicy::Reject,
             idle_timeout: Duration::from_secs(5 * 60),
@@ -82,7 +86,21 @@ impl ListenConfig {
             (ListenAddress::Tcp(address), ListenProtocol::Lmtp) if address.port() == SMTP_PORT => {
                 Err("LMTP is not allowed on port 25 (RFC 2033 section 2)".into())
             }
+            (ListenAddress::Unix(path), _) if path.as_os_str().len() > SOCKET_PATH_BYTES_MAX => Err(format!(
+                "the path of the socket {} has {} bytes: the kernel takes at most {SOCKET_PATH_BYTES_MAX}",
+                path.display(),
+                path.as_os_str().len()
+            )),
             _ => Ok(()),
+        }
+    }
+
+    /// The same with the path of its socket made absolute.
+    #[must_use]
+    pub fn based_on(self, base: &Path) -> Self {
+        match &self.address {
+            ListenAddress::Unix(path) => Self { address: ListenAddress::Unix(base.join(path)), ..self },
+            ListenAddress::Tcp(_) => self,
         }
     }
 }
@@ -134,29 +152,63 @@ impl From<LineEndPolicy> for BareLineEnds {
     }
 }
 
+/// Permission bits of a Unix socket.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SocketMode(u32);
+
+impl SocketMode {
+    /// Everybody who gets to the socket may connect.
+    pub const DEFAULT: Self = Self(0o666);
+
+    /// As chmod(2) takes them.
+    #[must_use]
+    pub fn bits(self) -> u32 {
+        self.0
+    }
+}
+
+impl TryFrom<String> for SocketMode {
+    type Error = String;
+
+    fn try_from(text: String) -> Result<Self, String> {
+        let octal = (3..=4).contains(&text.len()) && text.bytes().all(|byte| matches!(byte, b'0'..=b'7'));
+        let bits = u32::from_str_radix(&text, 8).ok().filter(|&bits| octal && bits <= 0o777);
+        bits.map(Self).ok_or_else(|| format!("{text:?}: expected an octal mode such as \"0660\""))
+    }
+}
+
+impl From<SocketMode> for String {
+    fn from(SocketMode(bits): SocketMode) -> Self {
+        format!("{bits:04o}")
+    }
+}
+
 /// Where a listener listens.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
 pub enum ListenAddress {
     /// An address and port; port 0 lets the kernel choose one.
     Tcp(SocketAddr),
-    /// The absolute path of a socket.
+    /// The path of a socket.
     Unix(PathBuf),
 }
 
 /// How the path of a socket begins.
 const UNIX: &str = "unix:";
 
+/// Longest path of a Unix socket in bytes: unix(7), 108 with the NUL behind it.
+pub const SOCKET_PATH_BYTES_MAX: usize = 107;
+
 impl TryFrom<String> for ListenAddress {
     type Error = String;
 
     fn try_from(text: String) -> Result<Self, String> {
         if let Some(path) = text.strip_prefix(UNIX) {
-            let path = PathBuf::from(path);
-            let absolute = path.is_absolute();
-            return absolute
-                .then_some(Self::Unix(path))
-                .ok_or_else(|| format!("{text:?}: the path must be absolute"));
+            return match path {
+                "" => Err(format!("{text:?}: the path of the socket is missing")),
+                path => Ok(Self::Unix(path.into())),
+            };
         }
         text.parse().map(Self::Tcp).map_err(|_| {
             format!(
@@ -205,11 +257,23 @@ mod tests {
     }
 
     #[test]
+    fn a_relative_socket_starts_from_the_base() {
+        let relative: ListenConfig =
+            toml::from_str("address = 'unix:run/x.sock'\nsocket_mode = '660'").unwrap();
+        let based = relative.based_on(Path::new("/etc/lazaret"));
+        assert_eq!(based.address, ListenAddress::Unix("/etc/lazaret/run/x.sock".into()));
+        assert!(toml::to_string(&based).unwrap().contains("socket_mode = \"0660\""));
+    }
+
+    #[test]
     fn mistakes_are_named() {
         for (text, what) in [
             ("adress = 'x'", "adress"),
             ("address = 'localhost'", "IP address with a port"),
-            ("address = 'unix:run/x'", "absolute"),
+            ("address = 'unix:'", "missing"),
+            ("socket_mode = '0999'", "octal"),
+            ("socket_mode = '4755'", "octal"),
+            ("socket_mode = '66'", "octal"),
             ("sessions = 0", "nonzero"),
             ("protocol = 'imap'", "imap"),
             ("idle_timeout = 'soon'", "soon"),
@@ -220,6 +284,9 @@ mod tests {
         }
         let lmtp = toml::from_str::<ListenConfig>("protocol = 'lmtp'\naddress = '127.0.0.1:25'").unwrap();
         assert!(lmtp.check().unwrap_err().contains("port 25"));
+        let long = format!("address = 'unix:/{}'", "x".repeat(SOCKET_PATH_BYTES_MAX));
+        let long = toml::from_str::<ListenConfig>(&long).unwrap().check().unwrap_err();
+        assert!(long.contains("has 108 bytes: the kernel takes at most 107"), "{long}");
         let no_time = toml::from_str::<ListenConfig>("idle_timeout = '0s'").unwrap();
         assert!(no_time.check().unwrap_err().contains("idle_timeout"));
     }

@@ -22,7 +22,9 @@ pub mod submit;
 mod testing;
 pub mod watch;
 
-pub use config::{LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol};
+pub use config::{
+    LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol, SOCKET_PATH_BYTES_MAX, SocketMode,
+};
 pub use dropbox::{DropWatcher, SWEEP_FILES_MAX, Sweep};
 pub use gate::{Counters, Denied, IntakeGate, Pause, Reason};
 pub use listener::{Listener, ListenerHandle};

@@ -4,6 +4,7 @@
 //! are not in the middle of a message; time for those that are; then every
 //! socket is shut down. It must never accept more sessions than configured.
 
+mod bind;
 mod receiver;
 mod session;
 mod sessions;
@@ -11,13 +12,9 @@ mod socket;
 #[cfg(test)]
 mod tests;
 
-use std::fs::{self, Permissions};
+use std::fs;
 use std::io;
-use std::net::{SocketAddr, TcpListener};
 use std::os::fd::OwnedFd;
-use std::os::unix::fs::PermissionsExt;
-use std::os::unix::net::{UnixListener, UnixStream};
-use std::path::Path;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
@@ -31,6 +28,7 @@ use tracing::{debug, info, warn};
 use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
 use crate::size_max::SizeMax;
+use bind::{Bound, SocketFile};
 use session::{Conversation, Limits};
 use sessions::{Place, Sessions, Turned};
 use socket::Socket;
@@ -38,13 +36,11 @@ use socket::Socket;
 /// Pause before accept(2) is tried again after it failed for want of memory.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Mode of a Unix socket: its directory says who may connect.
-const UNIX_SOCKET_MODE: u32 = 0o666;
-
 /// A listener that is bound but does not accept anything yet.
 pub struct Listener {
     socket: Arc<OwnedFd>,
     address: ListenAddress,
+    file: Option<SocketFile>,
     protocol: ListenProtocol,
     spool: Spool,
     gate: Arc<IntakeGate>,
@@ -70,13 +66,7 @@ impl Listener {
     ) -> io::Result<Self> {
         let size_max = size_max.into();
         config.check().map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
-        let (socket, address) = match &config.address {
-            ListenAddress::Tcp(address) => bind_tcp(*address),
-            ListenAddress::Unix(path) => bind_unix(path).map(|socket| (socket, config.address.clone())),
-        }
-        .map_err(|error| {
-            io::Error::new(error.kind(), format!("failed to listen on {}: {error}", config.address))
-        })?;
+        let Bound { socket, address, file } = Bound::bind(&config.address, config.socket_mode)?;
         let smtp = server::Config {
             dialect: config.protocol.into(),
             hostname,
@@ -88,6 +78,7 @@ impl Listener {
         Ok(Self {
             socket: Arc::new(socket),
             address,
+            file,
             protocol: config.protocol,
             spool,
             smtp,
@@ -109,12 +100,12 @@ impl Listener {
     ///
     /// # Errors
     /// There can be no thread for it.
-    pub fn start(self) -> io::Result<ListenerHandle> {
+    pub fn start(mut self) -> io::Result<ListenerHandle> {
         let (socket, address, protocol) = (Arc::clone(&self.socket), self.address.clone(), self.protocol);
-        let sessions = Arc::clone(&self.sessions);
+        let (sessions, file) = (Arc::clone(&self.sessions), self.file.take());
         info!(%address, %protocol, "listening");
         let thread = thread::Builder::new().name("accept".into()).spawn(move || self.accept_all())?;
-        Ok(ListenerHandle { socket, address, protocol, sessions, thread })
+        Ok(ListenerHandle { socket, address, file, protocol, sessions, thread })
     }
 
     /// What holds for a session that begins now.
@@ -203,38 +194,11 @@ fn bytes(reply: &Reply) -> Vec<u8> {
     bytes
 }
 
-fn bind_tcp(address: SocketAddr) -> io::Result<(OwnedFd, ListenAddress)> {
-    let listener = TcpListener::bind(address)?;
-    let local = ListenAddress::Tcp(listener.local_addr()?);
-    Ok((listener.into(), local))
-}
-
-/// Binds a Unix socket. One that an earlier process left is removed, but never
-/// one that somebody still listens on, and nothing that is no socket.
-fn bind_unix(path: &Path) -> io::Result<OwnedFd> {
-    let listener = match UnixListener::bind(path) {
-        Err(error) if error.kind() == io::ErrorKind::AddrInUse && is_left_over(path) => {
-            fs::remove_file(path)?;
-            UnixListener::bind(path)
-        }
-        other => other,
-    }?;
-    fs::set_permissions(path, Permissions::from_mode(UNIX_SOCKET_MODE))?;
-    Ok(listener.into())
-}
-
-fn is_left_over(path: &Path) -> bool {
-    use std::os::unix::fs::FileTypeExt;
-    let is_socket = fs::symlink_metadata(path).is_ok_and(|metadata| metadata.file_type().is_socket());
-    let refused =
-        UnixStream::connect(path).is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    is_socket && refused
-}
-
 /// A listener at work.
 pub struct ListenerHandle {
     socket: Arc<OwnedFd>,
     address: ListenAddress,
+    file: Option<SocketFile>,
     protocol: ListenProtocol,
     sessions: Arc<Sessions>,
     thread: JoinHandle<()>,
@@ -260,8 +224,8 @@ impl ListenerHandle {
         self.sessions.close();
         // On Linux this ends an accept(2) that another thread is waiting in.
         let _ = rustix::net::shutdown(&self.socket, Shutdown::Both);
-        if let ListenAddress::Unix(path) = &self.address {
-            let _ = fs::remove_file(path);
+        if let Some(file) = &self.file {
+            file.remove();
         }
     }
 

@@ -5,6 +5,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;
+use std::os::unix::net::{UnixListener, UnixStream};
 
 use lazaret_envelope::{Envelope, Protocol};
 use lazaret_spool::Dir;
