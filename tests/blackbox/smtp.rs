@@ -7,6 +7,8 @@
 use std::fmt;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
+use std::os::unix::net::UnixStream;
+use std::path::Path;
 use std::time::Duration;
 
 /// Longest time for one read or write.
@@ -52,8 +54,8 @@ impl From<io::Error> for Failure {
 }
 
 /// A connection to a server.
-pub struct Client {
-    reader: BufReader<TcpStream>,
+pub struct Client<S = TcpStream> {
+    reader: BufReader<S>,
 }
 
 impl Client {
@@ -78,7 +80,31 @@ impl Client {
         stream.set_nodelay(true)?;
         stream.set_read_timeout(Some(IO_TIME_MAX))?;
         stream.set_write_timeout(Some(IO_TIME_MAX))?;
-        Ok(Self { reader: BufReader::new(stream) })
+        Ok(Self::on(stream))
+    }
+
+    /// Goes away in the middle of whatever it was.
+    pub fn vanish(self) {
+        let _ = self.reader.get_ref().shutdown(Shutdown::Both);
+    }
+}
+
+impl Client<UnixStream> {
+    /// Connects to a Unix socket and says nothing.
+    ///
+    /// # Errors
+    /// The connection.
+    pub fn dial_unix(path: &Path) -> io::Result<Self> {
+        let stream = UnixStream::connect(path)?;
+        stream.set_read_timeout(Some(IO_TIME_MAX))?;
+        stream.set_write_timeout(Some(IO_TIME_MAX))?;
+        Ok(Self::on(stream))
+    }
+}
+
+impl<S: Read + Write> Client<S> {
+    fn on(stream: S) -> Self {
+        Self { reader: BufReader::new(stream) }
     }
 
     /// Sends bytes as they are.
@@ -145,11 +171,6 @@ impl Client {
         let reply = expect(self.reply()?, 250)?;
         let id = reply.text.strip_prefix("2.0.0 queued as ").map(str::to_owned);
         id.ok_or(Failure::Refused(reply))
-    }
-
-    /// Goes away in the middle of whatever it was.
-    pub fn vanish(self) {
-        let _ = self.reader.get_ref().shutdown(Shutdown::Both);
     }
 }
 

@@ -10,6 +10,7 @@ mod crash;
 mod faults;
 mod harness;
 mod interop;
+mod listeners;
 mod mail;
 mod operator;
 mod poison;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         operator::cases(),
         check::cases(),
         interop::cases(),
+        listeners::cases(),
         poison::cases(),
         budget::cases(),
         storm::cases(),
