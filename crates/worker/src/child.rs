@@ -138,7 +138,8 @@ impl Cell {
 
     /// Has a message judged, within its budget. `slow` is told, once, that it is not
     /// judged at once, and, once, that it takes long: then the cell goes on at the
-    /// lowest priority, or is ended.
+    /// lowest priority, or is ended. One that may take no time before that has it
+    /// from the start, and `slow` is not told.
     pub(crate) fn judge(
         mut self,
         (id, recipients): (MessageId, usize),
@@ -149,6 +150,9 @@ impl Cell {
     ) -> Judged {
         self.tasks += 1;
         let mut watch = Watch::new(self.child.cpu(), allowance);
+        if watch.slow {
+            self.run_last();
+        }
         let (ended, head) = match self.hand_over(id, message, allowance) {
             Ok(()) => self.watch(&mut watch, recipients, stop, slow),
             Err(_) => (self.death(), None),
@@ -237,10 +241,14 @@ impl Cell {
                 return (Ended::GaveWay, None);
             }
             if delay == Some(Delay::TakesLong) {
-                // Fails only where the cell has ended, which its watch sees at once.
-                let _ = run_last(self.child.pid());
+                self.run_last();
             }
         }
+    }
+
+    fn run_last(&self) {
+        // Fails only where the cell has ended, which its watch sees at once.
+        let _ = run_last(self.child.pid());
     }
 
     fn wait(&self, left: Duration, stop: &Stop) -> io::Result<(bool, bool, bool)> {
@@ -327,14 +335,8 @@ const SLOW_WALL_FACTOR: u32 = 20;
 
 impl Watch {
     fn new(cpu_before: Duration, allowance: Allowance) -> Self {
-        Self {
-            started: Instant::now(),
-            cpu_before,
-            allowance,
-            answer: Vec::new(),
-            lingers: false,
-            slow: false,
-        }
+        let slow = allowance.slow == Some(Duration::ZERO);
+        Self { started: Instant::now(), cpu_before, allowance, answer: Vec::new(), lingers: slow, slow }
     }
 
     /// How long nothing can go over a budget or become slow, or which budget is
@@ -393,5 +395,7 @@ mod tests {
         let allowance = Allowance::new(BUDGET, 1000);
         assert_eq!(delays(allowance), [Some(Delay::Lingers), Some(Delay::TakesLong)]);
         assert_eq!(delays(Allowance { slow: None, ..allowance }), [Some(Delay::Lingers), None]);
+        let known = Allowance { slow: Some(Duration::ZERO), ..allowance };
+        assert_eq!(delays(known), [None, None], "it was behind all others from the start");
     }
 }
