@@ -50,7 +50,7 @@ pub fn received(envelope: &Envelope, hostname: &str) -> String {
 /// literal containing the IP address of the source". `None` for local mail.
 fn from(envelope: &Envelope) -> Option<String> {
     let origin = &envelope.origin;
-    if matches!(origin.protocol, Protocol::Submit | Protocol::Drop) {
+    if matches!(origin.protocol, Protocol::Submit | Protocol::Drop | Protocol::Notice) {
         return None;
     }
     let client = origin.client.as_ref().and_then(address_literal);
@@ -100,6 +100,7 @@ fn with(envelope: &Envelope) -> String {
         (Protocol::Lmtp, false) => "LMTP".to_owned(),
         (Protocol::Submit, _) => local("submit"),
         (Protocol::Drop, _) => local("drop"),
+        (Protocol::Notice, _) => local("notice"),
     }
 }
 
@@ -207,10 +208,10 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_a_client_says_the_field_stays_one_field(
-            helo in "\\PC{0,300}|[a-z.()<>;\\[\\]\"]{0,20}", client in "\\PC{0,80}|[0-9.:\\[\\]]{0,20}", protocol in 0..5_usize,
+            helo in "\\PC{0,300}|[a-z.()<>;\\[\\]\"]{0,20}", client in "\\PC{0,80}|[0-9.:\\[\\]]{0,20}", protocol in 0..6_usize,
         ) {
             use Protocol::*;
-            let mut mail = envelope([Smtp, Esmtp, Lmtp, Submit, Drop][protocol], &["a@b"]);
+            let mut mail = envelope([Smtp, Esmtp, Lmtp, Submit, Drop, Notice][protocol], &["a@b"]);
             mail.origin.helo = Some(Line::escaped(helo));
             mail.origin.client = Some(Line::escaped(client));
             let field = received(&mail, "hub.example");

@@ -73,15 +73,18 @@ pub enum Protocol {
     Submit,
     /// A file in `drop/`.
     Drop,
+    /// Made here: a notice to the sender of a message, whose id is the upstream's.
+    Notice,
 }
 
 impl Protocol {
-    const WORDS: [(Self, &'static str); 5] = [
+    const WORDS: [(Self, &'static str); 6] = [
         (Self::Smtp, "smtp"),
         (Self::Esmtp, "esmtp"),
         (Self::Lmtp, "lmtp"),
         (Self::Submit, "submit"),
         (Self::Drop, "drop"),
+        (Self::Notice, "notice"),
     ];
 }
 
@@ -97,7 +100,7 @@ impl FromStr for Protocol {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let known = Self::WORDS.iter().find(|(_, word)| *word == text);
-        known.map(|(protocol, _)| *protocol).ok_or("expected smtp, esmtp, lmtp, submit or drop")
+        known.map(|(protocol, _)| *protocol).ok_or("expected smtp, esmtp, lmtp, submit, drop or notice")
     }
 }
 

@@ -18,6 +18,8 @@ pub(crate) enum Sabotage {
     UnlinkBeforeDelivery,
     /// What was cut short in a worker's hands goes back as if nothing had been.
     StrikeNotMarked,
+    /// The journal says that the sender was told before the notice is safe.
+    ToldBeforeNotice,
 }
 
 thread_local! {

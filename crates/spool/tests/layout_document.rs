@@ -10,7 +10,9 @@ use lazaret_spool::layout::{
     CLAIMED, CONTROL_SOCKET, DROP_WRITING, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX, TAKEN, VERSION_FILE,
     VERSION_TEXT,
 };
-use lazaret_spool::{Dir, FINDINGS_MAX, INTERRUPTIONS_MAX, Remedy, STRIKES_MAX, Spool, Trouble};
+use lazaret_spool::{
+    Dir, FINDINGS_MAX, INTERRUPTIONS_MAX, JOURNAL_WORDS, Remedy, STRIKES_MAX, Spool, Trouble,
+};
 
 fn document() -> String {
     let path = concat!(env!("CARGO_MANIFEST_DIR"), "/../../queue-layout.md");
@@ -94,12 +96,24 @@ fn the_example_envelope_is_one() {
     let text = text.replace("5f…", &"5f".repeat(32)) + "end\n";
     let (envelope, offset) = lazaret_envelope::Envelope::parse(text.as_bytes()).expect("the example parses");
     assert_eq!((envelope.to_string(), offset), (text.clone(), text.len()), "and prints as it stands there");
-    for row in rows(&document, "The message file").iter().filter(|row| row[0].starts_with('`')) {
+    for row in
+        rows(&document, "The message file").iter().filter(|row| row.len() == 4 && row[0].starts_with('`'))
+    {
         let key = row[0].trim_matches('`');
         let known = format!("lazaret-envelope 1\n{key} ?\nend\n");
         let error = lazaret_envelope::Envelope::parse(known.as_bytes()).unwrap_err().to_string();
         assert!(!error.contains("unknown field"), "{key} is a key: {error}");
     }
+}
+
+#[test]
+fn every_line_of_a_journal_is_described() {
+    let described: Vec<String> = rows(&document(), "The message file")
+        .into_iter()
+        .filter(|row| row.len() == 2 && row[0].starts_with('`'))
+        .filter_map(|row| row[0].trim_matches('`').split(' ').next().map(str::to_owned))
+        .collect();
+    assert_eq!(described, JOURNAL_WORDS);
 }
 
 #[test]

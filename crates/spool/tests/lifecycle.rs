@@ -323,7 +323,7 @@ fn the_journal_remembers_who_has_it() {
     assert!(waiting.name.due.is_some() && waiting.name.attempts == 1);
     assert!(owner.wake(waiting.name).unwrap());
     let claim = claim(&owner).pop().unwrap();
-    let Journal { delivered, attempts } = claim.journal().unwrap();
+    let Journal { delivered, attempts, .. } = claim.journal().unwrap();
     assert!(delivered.contains(&key("a@b")) && delivered.len() == 1 && attempts.len() == 1);
     let outbound = claim.routed().unwrap().unwrap();
     assert!(outbound.may_repeat());

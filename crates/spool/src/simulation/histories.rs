@@ -30,6 +30,8 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "a damaged message is repaired", run: damaged_and_repaired },
     History { name: "damage in quarantine is repaired", run: damaged_in_quarantine },
     History { name: "what was left over is repaired", run: left_over_and_repaired },
+    History { name: "a refusal, of which the sender is told", run: refusal },
+    History { name: "a refusal while another recipient waits", run: refusal_and_wait },
     History { name: "a second name and a lost journal are repaired", run: twins_and_journal },
 ];
 
@@ -208,6 +210,30 @@ fn left_over_and_repaired(life: &mut Life) -> Step {
     life.leave_in_tmp(2);
     life.repair()?;
     life.done(1, life.route(0, 1)?)?;
+    life.flush()
+}
+
+fn refusal(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.refuse(1, &outbound, 1)?;
+    life.tell(1, &outbound)?;
+    life.done(1, outbound)?;
+    life.flush()
+}
+
+fn refusal_and_wait(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.refuse(1, &outbound, 1)?;
+    life.tell(1, &outbound)?;
+    life.wait(1, outbound)?;
+    life.sim.world().pass(60);
+    life.wake(1)?;
+    let outbound = life.route(1, 1)?;
+    life.note(1, &outbound, 2)?;
+    life.tell(1, &outbound)?;
+    life.done(1, outbound)?;
     life.flush()
 }
 

@@ -110,7 +110,8 @@ pub(super) fn judge(life: &Life, before: &[Place]) -> Vec<String> {
     let mut wrong: Vec<String> = leftovers.iter().map(|name| format!("drop/{name} is left over")).collect();
     for (label, mail) in &ledger.mails {
         let here: Vec<&Place> = after.iter().filter(|place| place.label == Some(*label)).collect();
-        wrong.extend(number_of_places(*label, mail, &here));
+        wrong.extend(number_of_places(*label, mail, &here, &ledger));
+        wrong.extend(notice(life, *label, mail, &here, &ledger, &after));
         for place in here {
             let old: Vec<&Place> = before.iter().filter(|place| place.label == Some(*label)).collect();
             wrong.extend(state(mail, place).map(|what| format!("{place}: {what}")));
@@ -132,7 +133,7 @@ pub(super) fn there(disk: &State) -> BTreeSet<u32> {
     places(disk).iter().filter_map(|place| place.label).collect()
 }
 
-fn number_of_places(label: u32, mail: &Mail, here: &[&Place]) -> Option<String> {
+fn number_of_places(label: u32, mail: &Mail, here: &[&Place], ledger: &Ledger) -> Option<String> {
     let list = || here.iter().map(|place| place.to_string()).collect::<Vec<_>>().join(", ");
     match here.len() {
         0 if mail.acknowledged && !mail.may_be_gone && !mail.gone => {
@@ -141,8 +142,31 @@ fn number_of_places(label: u32, mail: &Mail, here: &[&Place]) -> Option<String> 
         0 => None,
         _ if mail.gone => Some(format!("mail {label} was gone for good and is back: {}", list())),
         1 => None,
+        _ if ledger.mails.values().any(|mail| mail.notice == Some(label)) => None,
         _ => Some(format!("mail {label} is in more than one place: {}", list())),
     }
+}
+
+/// A sender who has to be told is told before the message is let go of, and before
+/// the journal says so. More than one notice may be there: the window of a repeat.
+fn notice(
+    life: &Life,
+    label: u32,
+    mail: &Mail,
+    here: &[&Place],
+    ledger: &Ledger,
+    after: &[Place],
+) -> Option<String> {
+    let notice = mail.notice?;
+    let noted = here.first().and_then(|place| place.name).map(|name| life.owner.journal(name.id));
+    let owed = match noted {
+        Some(Ok(journal)) => journal.untold_failures > 0 || !journal.has_refusals(),
+        Some(Err(_)) => true,
+        None => !mail.acknowledged,
+    };
+    let sent = ledger.mails.get(&notice).is_some_and(|mail| mail.acknowledged || mail.gone)
+        || after.iter().any(|place| place.label == Some(notice));
+    (!owed && !sent).then(|| format!("mail {label} was let go of and its sender not told"))
 }
 
 /// What is wrong with a message where it is.
@@ -201,7 +225,7 @@ fn journal(life: &Life, mail: &Mail, place: &Place) -> Option<String> {
     };
     let missing = RECIPIENTS
         .iter()
-        .filter(|number| mail.noted.contains(number) && !journal.delivered.contains(&delivery_key(**number)));
+        .filter(|number| mail.noted.contains(number) && !journal.is_settled(&delivery_key(**number)));
     let missing: Vec<String> = missing.map(|number| format!("r{number}")).collect();
     (!missing.is_empty()).then(|| format!("{place}: the journal has forgotten {}", missing.join(", ")))
 }

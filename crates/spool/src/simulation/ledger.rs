@@ -36,6 +36,8 @@ pub(super) struct Mail {
     pub(super) noted: BTreeSet<u32>,
     /// How often done() was called.
     pub(super) deliveries: u32,
+    /// The notice that its sender has to get before it is let go of.
+    pub(super) notice: Option<u32>,
 }
 
 /// Everything that was promised.

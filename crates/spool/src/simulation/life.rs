@@ -16,7 +16,7 @@ use crate::layout::journal_name;
 use crate::storage::Storage;
 use crate::{
     Canonical, CheckOptions, Claim, Dir, Done, Draft, Finding, Key, Name, OperatorError, Outbound, Outcome,
-    Owner, Refused, Spool, SpoolError, TakeError, Taken, Unreadable, WorkerId, check,
+    Owner, Refused, Spool, SpoolError, TakeError, Taken, Told, Unreadable, WorkerId, check,
 };
 
 /// Recipients of every message.
@@ -52,6 +52,11 @@ pub(super) struct Life {
 /// What a message is known by.
 pub(super) fn content(label: u32) -> String {
     format!("Subject: Mail {label}.\r\n\r\nText\r\n")
+}
+
+/// The notice to the sender of a message.
+fn notice_of(label: u32) -> u32 {
+    label + 1000
 }
 
 pub(super) fn recipient(number: u32) -> Address {
@@ -182,6 +187,32 @@ impl Life {
         let (time, reply) = (self.owner.spool().now(), Line::escaped("250 ok"));
         outbound.note(&[Done::Delivered { time, key: delivery_key(number), reply }])?;
         self.mail(label, |mail| mail.noted.insert(number));
+        Ok(())
+    }
+
+    /// The next hop refuses a recipient for good, and that is written down.
+    pub(super) fn refuse(&self, label: u32, outbound: &Outbound, number: u32) -> Step {
+        let (time, reply) = (self.owner.spool().now(), Line::escaped("550 no"));
+        outbound.note(&[Done::Refused { time, key: delivery_key(number), reply }])?;
+        self.mail(label, |mail| {
+            mail.noted.insert(number);
+            mail.notice = Some(notice_of(label));
+        });
+        Ok(())
+    }
+
+    /// Tells the sender of what he was not told, as a delivery does at the end of
+    /// its round.
+    pub(super) fn tell(&self, label: u32, outbound: &Outbound) -> Step {
+        if outbound.journal()?.untold_failures == 0 {
+            return Ok(());
+        }
+        let notice = notice_of(label);
+        self.mail(notice, |_| ());
+        let mut draft = outbound.begin_notice(transaction())?;
+        draft.write(content(notice).as_bytes())?;
+        outbound.tell(draft, Told::Outcomes)?;
+        self.mail(notice, |mail| mail.acknowledged = true);
         Ok(())
     }
 
@@ -346,11 +377,16 @@ impl Life {
         for label in labels(&self.places(Dir::Waiting)) {
             self.wake(label)?;
         }
-        for label in labels(&self.places(Dir::Incoming)) {
+        // What is told on the way comes in, too.
+        while let Some(label) = labels(&self.places(Dir::Incoming)).first().copied() {
             let claim = self.claim_only(0, &[label])?.pop().ok_or(Halt::Lost(label))?;
             match claim.open().and_then(|message| message.verify()) {
                 Err(why) if why.cause().is_some() => self.fault(label, claim)?,
-                _ => self.done(label, self.routed(label, claim)?)?,
+                _ => {
+                    let outbound = self.routed(label, claim)?;
+                    self.tell(label, &outbound)?;
+                    self.done(label, outbound)?;
+                }
             }
         }
         self.flush()

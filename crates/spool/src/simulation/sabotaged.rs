@@ -1,4 +1,4 @@
-//! Proof that the simulation can fail: with each of five errors in the protocol it
+//! Proof that the simulation can fail: with each of six errors in the protocol it
 //! finds what the error does.
 //!
 //! An error that is not found must never be answered by another error.
@@ -49,6 +49,12 @@ fn a_claim_that_is_not_durable_is_found() {
 #[test]
 fn an_unlink_before_the_delivery_is_found() {
     explore(Sabotage::UnlinkBeforeDelivery, &["a strike, then a verdict"], "was acknowledged and is lost");
+}
+
+#[test]
+fn a_sender_who_is_told_before_the_notice_is_safe_is_found() {
+    let history = ["a refusal, of which the sender is told"];
+    explore(Sabotage::ToldBeforeNotice, &history, "its sender not told");
 }
 
 #[test]
