@@ -100,7 +100,7 @@ fn every_malformed_line_is_named_with_its_reason() {
         ),
         (2, "id 7", "field `id`: \"7\" is no message id"),
         (3, "arrived noon", "field `arrived`: "),
-        (4, "protocol fax", "field `protocol`: expected smtp, esmtp, lmtp, submit or drop"),
+        (4, "protocol fax", "field `protocol`: expected smtp, esmtp, lmtp, submit, drop or notice"),
         (5, "client \u{1b}[2J", "a control character (U+001B) is not allowed here"),
         (5, "mother a", "unknown field \"mother\""),
         (6, "sender a@b", "field `sender`: expected an address in angle brackets"),
