@@ -3,15 +3,15 @@
 //!
 //! A pure function of the envelope and the host's name, so that each try adds
 //! the same bytes. What a client says of itself stands there only where it is
-//! safe; it must never break the field, nor add another one.
+//! safe. What the MTA before us tells of a client of its own (XFORWARD) does not:
+//! that hop is described in the field that this MTA has added. It must never break
+//! the field, nor add another one.
 
 use std::fmt::Write;
 use std::net::{IpAddr, SocketAddr};
 
+pub(crate) use lazaret_envelope::is_host_name;
 use lazaret_envelope::{Address, Envelope, Line, Protocol};
-
-/// Longest name of a host, in bytes (RFC 5321 section 4.5.3.1.2).
-const HOST_BYTES_MAX: usize = 255;
 
 /// Longest recipient that the field names, in bytes. RFC 5321 section
 /// 4.5.3.1.6: a line has at most 998 of them, and `for` and brackets come on top.
@@ -19,15 +19,6 @@ const FOR_BYTES_MAX: usize = 900;
 
 /// Longest user id of a local sender that the field names, in bytes.
 const USER_BYTES_MAX: usize = 64;
-
-/// Whether a text is the name of a host: ASCII labels divided by dots.
-#[must_use]
-pub(crate) fn is_host_name(text: &str) -> bool {
-    let label = |label: &str| {
-        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
-    };
-    text.len() <= HOST_BYTES_MAX && text.split('.').all(label)
-}
 
 /// The field, with CRLF line ends.
 #[must_use]
@@ -163,6 +154,16 @@ mod tests {
         assert_eq!(shown(&mail), format!("{from} by hub.example with UTF8SMTP {REST}"));
         mail.origin = Protocol::Lmtp.into();
         assert_eq!(shown(&mail), format!("Received: from unknown by hub.example with UTF8LMTP {REST}"));
+    }
+
+    #[test]
+    fn another_hop_is_not_described() {
+        let mut mail = envelope(Protocol::Esmtp, &["a@b", "c@d"]);
+        let before = shown(&mail);
+        mail.origin.forwarded.name = Some(Line::escaped("far.example"));
+        mail.origin.forwarded.address = Some(Line::escaped("198.51.100.1"));
+        mail.origin.forwarded.helo = Some(Line::escaped("far"));
+        assert_eq!(shown(&mail), before);
     }
 
     #[test]

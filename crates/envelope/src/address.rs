@@ -156,6 +156,18 @@ impl fmt::Debug for Address {
     }
 }
 
+/// Longest name of a host, in bytes (RFC 5321 section 4.5.3.1.2).
+const HOST_BYTES_MAX: usize = 255;
+
+/// Whether a text is the name of a host: ASCII labels divided by dots.
+#[must_use]
+pub fn is_host_name(text: &str) -> bool {
+    let label = |label: &str| {
+        !label.is_empty() && label.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))
+    };
+    text.len() <= HOST_BYTES_MAX && text.split('.').all(label)
+}
+
 /// What stands behind `MAIL FROM:`: an address, or nobody (`<>`), from whom
 /// bounces come and to whom none is ever sent.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

@@ -6,7 +6,6 @@
 //! Written lines must never depend on anything but the value.
 
 use std::fmt::{self, Write};
-use std::str::FromStr;
 
 use jiff::Timestamp;
 
@@ -14,6 +13,7 @@ use crate::address::{Address, ReversePath, take_path};
 use crate::digest::Digest;
 use crate::id::MessageId;
 use crate::line::Line;
+use crate::origin::{Origin, Protocol};
 use crate::params::{MailParams, RcptParams};
 use crate::text::{Fields, Reason, TextError};
 
@@ -58,71 +58,6 @@ pub struct Transaction {
     /// The recipients, in the order in which they were named; at least one in
     /// a transaction that gets to its data.
     pub recipients: Vec<Recipient>,
-}
-
-/// How a message came in.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-pub enum Protocol {
-    /// HELO (RFC 5321).
-    Smtp,
-    /// EHLO (RFC 5321).
-    Esmtp,
-    /// LHLO (RFC 2033).
-    Lmtp,
-    /// The `lazaret submit` or `sendmail` command.
-    Submit,
-    /// A file in `drop/`.
-    Drop,
-    /// Made here: a notice to the sender of a message, whose id is the upstream's.
-    Notice,
-}
-
-impl Protocol {
-    const WORDS: [(Self, &'static str); 6] = [
-        (Self::Smtp, "smtp"),
-        (Self::Esmtp, "esmtp"),
-        (Self::Lmtp, "lmtp"),
-        (Self::Submit, "submit"),
-        (Self::Drop, "drop"),
-        (Self::Notice, "notice"),
-    ];
-}
-
-impl fmt::Display for Protocol {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let word = Self::WORDS.iter().find(|(protocol, _)| protocol == self);
-        f.write_str(word.expect("every protocol has a word").1)
-    }
-}
-
-impl FromStr for Protocol {
-    type Err = &'static str;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let known = Self::WORDS.iter().find(|(_, word)| *word == text);
-        known.map(|(protocol, _)| *protocol).ok_or("expected smtp, esmtp, lmtp, submit, drop or notice")
-    }
-}
-
-/// Where a message came from.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin {
-    /// How it came in.
-    pub protocol: Protocol,
-    /// Who brought it: the address of an SMTP client, the user id of a local one.
-    pub client: Option<Line>,
-    /// The name that an SMTP client gave itself.
-    pub helo: Option<Line>,
-    /// The id under which the MTA before us queued it.
-    pub upstream_id: Option<Line>,
-    /// The user who authenticated to the MTA before us.
-    pub user: Option<Line>,
-}
-
-impl From<Protocol> for Origin {
-    fn from(protocol: Protocol) -> Self {
-        Self { protocol, client: None, helo: None, upstream_id: None, user: None }
-    }
 }
 
 /// What the bytes behind the envelope must be.
@@ -201,12 +136,12 @@ impl Envelope {
         let arrived = fields.required(draft.arrived, "arrived")?;
         let size = fields.required(draft.size, "size")?;
         let digest = fields.required(draft.digest, "digest")?;
-        fields.required(draft.protocol, "protocol")?;
+        let protocol = fields.required(draft.protocol, "protocol")?;
         let envelope = Self {
             id,
             arrived,
             content: Content { size, digest },
-            origin: draft.origin(Protocol::Drop),
+            origin: Origin { protocol, ..draft.origin.clone() },
             transaction: draft.transaction(&fields)?,
         };
         Ok((envelope, fields.offset()))
@@ -218,18 +153,7 @@ impl fmt::Display for Envelope {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{HEADING}\nid {}\narrived {}", self.id, self.arrived)?;
         writeln!(f, "protocol {}", self.origin.protocol)?;
-        let origin = &self.origin;
-        let facts = [
-            ("client", &origin.client),
-            ("helo", &origin.helo),
-            ("upstream-id", &origin.upstream_id),
-            ("user", &origin.user),
-        ];
-        for (key, value) in facts {
-            if let Some(value) = value {
-                writeln!(f, "{key} {value}")?;
-            }
-        }
+        self.origin.facts().try_for_each(|(key, value)| writeln!(f, "{key} {value}"))?;
         self.transaction.fmt(f)?;
         f.write_str(&trailer(self.content))
     }
@@ -252,12 +176,11 @@ impl Dropped {
     /// The first line that can't be understood, or that is missing.
     pub fn parse(bytes: &[u8]) -> Result<(Self, usize), TextError> {
         let mut fields = Fields::open(bytes, HEADING)?;
-        let mut draft = Draft::parse(&mut fields)?;
-        draft.protocol = None;
+        let draft = Draft::parse(&mut fields)?;
         let dropped = Self {
             size: draft.size,
             digest: draft.digest,
-            origin: draft.origin(Protocol::Drop),
+            origin: draft.origin.clone(),
             transaction: draft.transaction(&fields)?,
         };
         Ok((dropped, fields.offset()))
@@ -275,15 +198,13 @@ impl Dropped {
 }
 
 /// The fields as they come, before it is known which of them are needed.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Draft {
     id: Option<MessageId>,
     arrived: Option<Timestamp>,
     protocol: Option<Protocol>,
-    client: Option<Line>,
-    helo: Option<Line>,
-    upstream_id: Option<Line>,
-    user: Option<Line>,
+    /// Without its protocol, which stands above.
+    origin: Origin,
     sender: Option<Sender>,
     recipients: Vec<Recipient>,
     size: Option<u64>,
@@ -292,16 +213,21 @@ struct Draft {
 
 impl Draft {
     fn parse(fields: &mut Fields<'_>) -> Result<Self, TextError> {
-        let mut draft = Self::default();
+        let mut draft = Self {
+            id: None,
+            arrived: None,
+            protocol: None,
+            origin: Protocol::Drop.into(),
+            sender: None,
+            recipients: Vec::new(),
+            size: None,
+            digest: None,
+        };
         while let Some((key, value)) = fields.next()? {
             match key {
                 "id" => fields.once(&mut draft.id, "id", value.parse::<MessageId>())?,
                 "arrived" => fields.once(&mut draft.arrived, "arrived", value.parse::<Timestamp>())?,
                 "protocol" => fields.once(&mut draft.protocol, "protocol", value.parse::<Protocol>())?,
-                "client" => fields.once(&mut draft.client, "client", Line::parse(value))?,
-                "helo" => fields.once(&mut draft.helo, "helo", Line::parse(value))?,
-                "upstream-id" => fields.once(&mut draft.upstream_id, "upstream-id", Line::parse(value))?,
-                "user" => fields.once(&mut draft.user, "user", Line::parse(value))?,
                 "sender" => fields.once(&mut draft.sender, "sender", parse_sender(value))?,
                 "recipient" => {
                     if draft.recipients.len() == RECIPIENTS_MAX {
@@ -311,20 +237,13 @@ impl Draft {
                 }
                 "size" => fields.once(&mut draft.size, "size", value.parse::<u64>())?,
                 "digest" => fields.once(&mut draft.digest, "digest", value.parse::<Digest>())?,
-                _ => return Err(fields.unknown(key)),
+                key => {
+                    let (key, place) = draft.origin.place(key).ok_or_else(|| fields.unknown(key))?;
+                    fields.once(place, key, Line::parse(value))?;
+                }
             }
         }
         Ok(draft)
-    }
-
-    fn origin(&self, default: Protocol) -> Origin {
-        Origin {
-            protocol: self.protocol.unwrap_or(default),
-            client: self.client.clone(),
-            helo: self.helo.clone(),
-            upstream_id: self.upstream_id.clone(),
-            user: self.user.clone(),
-        }
     }
 
     fn transaction(self, fields: &Fields<'_>) -> Result<Transaction, TextError> {

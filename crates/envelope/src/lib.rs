@@ -14,20 +14,22 @@ mod digest;
 mod envelope;
 mod id;
 mod line;
+mod origin;
 mod params;
 mod report;
 mod text;
 mod units;
 
-pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, ReversePath, take_path};
+pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, ReversePath, is_host_name, take_path};
 pub use cause::{Blame, Cause, Stage};
 pub use digest::{Digest, DigestError};
 pub use envelope::{
-    Content, Dropped, ENVELOPE_BYTES_MAX, Envelope, Origin, Protocol, RECIPIENTS_MAX, Recipient, Sender,
-    TRAILER_BYTES, Transaction, text_length, trailer,
+    Content, Dropped, ENVELOPE_BYTES_MAX, Envelope, RECIPIENTS_MAX, Recipient, Sender, TRAILER_BYTES,
+    Transaction, text_length, trailer,
 };
 pub use id::{IdError, MessageId};
 pub use line::{LINE_BYTES_MAX, Line, LineError};
+pub use origin::{Forwarded, Origin, Protocol};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
 pub use report::{Attempt, Budget, Fingerprint, Report, Usage};
 pub use text::{Reason, TextError};

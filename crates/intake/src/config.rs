@@ -12,6 +12,8 @@ use std::time::Duration;
 use lazaret_smtp::{BareLineEnds, Dialect};
 use serde::{Deserialize, Serialize};
 
+use crate::network::Clients;
+
 /// Most bytes that a client may send in one session. Mail goes over a
 /// connection that is kept open for long; this is what an endless message that
 /// was refused already can cost.
@@ -46,6 +48,10 @@ pub struct ListenConfig {
     pub session_time: Duration,
     /// Most recipients of one message; further ones are told 452. Default 1,000.
     pub recipients: NonZeroUsize,
+    /// Clients that may tell whose mail they bring, by XFORWARD, as Postfix does to a
+    /// filter behind it: addresses, networks and `"unix"`, such as `["127.0.0.0/8"]`.
+    /// What they tell stands in the envelope. Default: none.
+    pub xforward: Vec<Clients>,
     /// Commands in error after which a session ends. Default 20.
     pub errors: NonZeroUsize,
 }
@@ -65,6 +71,7 @@ impl Default for ListenConfig {
             idle_timeout: Duration::from_secs(5 * 60),
             session_time: Duration::from_secs(60 * 60),
             recipients: RECIPIENTS,
+            xforward: Vec::new(),
             errors: ERRORS,
         }
     }
@@ -270,6 +277,7 @@ mod tests {
         for (text, what) in [
             ("adress = 'x'", "adress"),
             ("address = 'localhost'", "IP address with a port"),
+            ("xforward = ['localhost']", "expected an address"),
             ("address = 'unix:'", "missing"),
             ("socket_mode = '0999'", "octal"),
             ("socket_mode = '4755'", "octal"),

@@ -14,6 +14,7 @@ pub mod config;
 pub mod dropbox;
 pub mod gate;
 pub mod listener;
+mod network;
 pub mod room;
 pub mod sendmail;
 mod size_max;
@@ -28,6 +29,7 @@ pub use config::{
 pub use dropbox::{DropWatcher, SWEEP_FILES_MAX, Sweep};
 pub use gate::{Counters, Denied, IntakeGate, Pause, Reason};
 pub use listener::{Listener, ListenerHandle};
+pub use network::Clients;
 pub use room::Reserve;
 pub use sendmail::{SendmailArgs, UsageError};
 pub use size_max::SizeMax;

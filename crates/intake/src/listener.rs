@@ -27,6 +27,7 @@ use tracing::{debug, info, warn};
 
 use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
+use crate::network::{Clients, Peer};
 use crate::size_max::SizeMax;
 use bind::{Bound, SocketFile};
 use session::{Conversation, Limits};
@@ -45,6 +46,8 @@ pub struct Listener {
     spool: Spool,
     gate: Arc<IntakeGate>,
     smtp: server::Config,
+    /// Who may use XFORWARD.
+    xforward: Vec<Clients>,
     size_max: SizeMax,
     limits: Limits,
     sessions: Arc<Sessions>,
@@ -74,6 +77,7 @@ impl Listener {
             recipients_max: config.recipients.get(),
             bare: config.bare_line_ends.into(),
             errors_max: config.errors.get(),
+            ..server::Config::default()
         };
         Ok(Self {
             socket: Arc::new(socket),
@@ -82,6 +86,7 @@ impl Listener {
             protocol: config.protocol,
             spool,
             smtp,
+            xforward: config.xforward.clone(),
             size_max,
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
             sessions: Arc::new(Sessions::new(config.sessions.get(), Arc::clone(&gate))),
@@ -109,8 +114,9 @@ impl Listener {
     }
 
     /// What holds for a session that begins now.
-    fn smtp(&self) -> Arc<server::Config> {
-        Arc::new(server::Config { size_max: self.size_max.get(), ..self.smtp.clone() })
+    fn smtp(&self, peer: Peer) -> Arc<server::Config> {
+        let xforward = self.xforward.iter().any(|clients| clients.contain(peer));
+        Arc::new(server::Config { size_max: self.size_max.get(), xforward, ..self.smtp.clone() })
     }
 
     fn accept_all(&self) {
@@ -177,7 +183,7 @@ impl Listener {
 
     fn turn_away(&self, place: &Place, reason: Reason, why: &str) {
         self.gate.count_refused(reason);
-        let peer = place.socket.peer();
+        let peer = place.socket.name();
         debug!(?peer, reason = reason.word(), "connection refused");
         place.socket.say_at_once(&bytes(&self.smtp.closing_reply(why)));
     }

@@ -10,6 +10,7 @@ use lazaret_envelope::{
 };
 
 use crate::reply::Reply;
+use crate::xforward::{self, Attribute, XforwardError};
 
 /// A command.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -41,6 +42,8 @@ pub enum Command {
     Vrfy,
     /// `HELP`
     Help,
+    /// `XFORWARD attribute=value ...`; a value is absent where the MTA has none.
+    Xforward(Vec<(Attribute, Option<Line>)>),
 }
 
 /// Why a line is no command.
@@ -70,6 +73,9 @@ pub enum CommandError {
     /// A parameter of MAIL or RCPT.
     #[error(transparent)]
     Param(#[from] ParamError),
+    /// What stands behind XFORWARD.
+    #[error(transparent)]
+    Xforward(#[from] XforwardError),
 }
 
 /// Why a path was refused.
@@ -94,7 +100,7 @@ impl CommandError {
             Self::Control | Self::Unknown => (500, [5, 5, 2]),
             Self::NotImplemented => (502, [5, 5, 1]),
             Self::Http => (521, [5, 7, 0]),
-            Self::Syntax(_) => (501, [5, 5, 4]),
+            Self::Syntax(_) | Self::Xforward(_) => (501, [5, 5, 4]),
             Self::Sender(_) => (501, [5, 1, 7]),
             Self::Recipient(_) => (501, [5, 1, 3]),
             // RFC 5321 section 4.1.1.11: "If the server SMTP does not recognize
@@ -131,8 +137,9 @@ impl Command {
             b"NOOP" => Ok(Self::Noop),
             b"VRFY" => Ok(Self::Vrfy),
             b"HELP" => Ok(Self::Help),
+            b"XFORWARD" => Ok(Self::Xforward(xforward::parse(argument)?)),
             b"AUTH" | b"BDAT" | b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"STARTTLS" | b"TURN"
-            | b"XCLIENT" | b"XFORWARD" => Err(CommandError::NotImplemented),
+            | b"XCLIENT" => Err(CommandError::NotImplemented),
             b"CONNECT" | b"GET" | b"HEAD" | b"OPTIONS" | b"POST" | b"PUT" => Err(CommandError::Http),
             _ => Err(CommandError::Unknown),
         }

@@ -12,6 +12,7 @@ pub mod command;
 pub mod data;
 pub mod reply;
 pub mod server;
+pub mod xforward;
 
 pub use command::{Command, CommandError};
 pub use data::{BareByte, BareLineEnds, Decoded, Decoder, Encoder};

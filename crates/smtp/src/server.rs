@@ -43,6 +43,8 @@ pub struct Config {
     pub recipients_max: usize,
     /// What to do with bare CR and LF.
     pub bare: BareLineEnds,
+    /// Whether this client may tell whose mail it brings (XFORWARD).
+    pub xforward: bool,
     /// After this many lines that are no commands the session ends; a message
     /// sets the count back. Commands out of order don't count: a client that
     /// pipelines many RCPTs behind a refused MAIL does nothing wrong.
@@ -57,6 +59,7 @@ impl Default for Config {
             size_max: 50 << 20,
             recipients_max: 1000,
             bare: BareLineEnds::Reject,
+            xforward: false,
             errors_max: 20,
         }
     }

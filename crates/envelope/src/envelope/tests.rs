@@ -1,6 +1,7 @@
 //! The text form of envelopes: round trips, and every malformed line named.
 
 use super::*;
+use crate::origin::Forwarded;
 use proptest::option;
 use proptest::prelude::*;
 
@@ -15,13 +16,21 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn envelope() -> impl Strategy<Value = Envelope> {
     let protocol = prop::sample::select(Protocol::WORDS.map(|(protocol, _)| protocol).to_vec());
-    let origin = (protocol, option::of(line()), option::of(line()), option::of(line()), option::of(line()))
-        .prop_map(|(protocol, client, helo, upstream_id, user)| Origin {
+    let facts = || (option::of(line()), option::of(line()), option::of(line()), option::of(line()));
+    let origin =
+        (protocol, facts(), facts()).prop_map(|(protocol, (client, helo, upstream_id, user), told)| Origin {
             protocol,
             client,
             helo,
             upstream_id,
             user,
+            forwarded: Forwarded {
+                name: told.0,
+                address: told.1,
+                helo: told.2,
+                source: told.3,
+                ..Forwarded::default()
+            },
         });
     let mail =
         prop::sample::select(vec!["", " BODY=8BITMIME SMTPUTF8", " RET=HDRS ENVID=x+2By", " REQUIRETLS"]);

@@ -35,7 +35,7 @@ impl Receiver {
     }
 
     fn peer(&self) -> &Line {
-        self.place.socket.peer()
+        self.place.socket.name()
     }
 
     /// Opens a file for a message, or refuses it before its content is sent.

@@ -100,7 +100,7 @@ pub(super) struct Conversation {
 impl Conversation {
     pub(super) fn new(listener: &Listener, place: Arc<Place>) -> Self {
         let receiver = Receiver::new(listener.spool.clone(), Arc::clone(&listener.gate), Arc::clone(&place));
-        let config = listener.smtp();
+        let config = listener.smtp(place.socket.peer());
         Self {
             place,
             config: Arc::clone(&config),
@@ -116,7 +116,7 @@ impl Conversation {
     /// Talks with the client until one of the two has enough.
     pub(super) fn run(mut self) {
         let place = Arc::clone(&self.place);
-        let peer = place.socket.peer();
+        let peer = place.socket.name();
         debug!(?peer, "session opened");
         let Err(hangup) = self.talk();
         if let Some(reply) = hangup.reply(&self.config) {

@@ -13,37 +13,43 @@ use rustix::io::Errno;
 use rustix::net::sockopt::{Timeout, set_socket_timeout, set_tcp_nodelay};
 use rustix::net::{RecvFlags, SendFlags, Shutdown, SocketAddrAny, recv, send, shutdown};
 
+use crate::network::Peer;
+
 /// What a peer on a Unix socket is called.
 const UNIX_PEER: &str = "unix";
 
 /// A connected socket.
 pub(super) struct Socket {
     fd: OwnedFd,
-    peer: Line,
-    tcp: bool,
+    peer: Peer,
+    name: Line,
 }
 
 impl Socket {
     pub(super) fn new(fd: OwnedFd, peer: Option<&SocketAddrAny>) -> Self {
         let address = peer.and_then(|peer| SocketAddr::try_from(peer.clone()).ok());
-        let peer = match address {
-            // An IPv4 client of an IPv6 socket is an IPv4 client.
-            Some(address) => SocketAddr::new(address.ip().to_canonical(), address.port()).to_string(),
-            None => UNIX_PEER.to_owned(),
-        };
-        Self { fd, peer: Line::escaped(peer), tcp: address.is_some() }
+        // An IPv4 client of an IPv6 socket is an IPv4 client.
+        let address = address.map(|address| SocketAddr::new(address.ip().to_canonical(), address.port()));
+        let name = address.map_or(UNIX_PEER.to_owned(), |address| address.to_string());
+        let peer = address.map_or(Peer::Unix, |address| Peer::Ip(address.ip()));
+        Self { fd, peer, name: Line::escaped(name) }
     }
 
-    /// The peer's address, or `unix`.
-    pub(super) fn peer(&self) -> &Line {
-        &self.peer
+    /// Where the client is.
+    pub(super) fn peer(&self) -> Peer {
+        self.peer
+    }
+
+    /// The client's address and port, or `unix`.
+    pub(super) fn name(&self) -> &Line {
+        &self.name
     }
 
     /// Sets how long one read or write may wait.
     pub(super) fn prepare(&self, idle: Duration) -> io::Result<()> {
         set_socket_timeout(&self.fd, Timeout::Recv, Some(idle))?;
         set_socket_timeout(&self.fd, Timeout::Send, Some(idle))?;
-        if self.tcp {
+        if self.peer != Peer::Unix {
             // Replies are gathered already; a delay would only add to the latency.
             set_tcp_nodelay(&self.fd, true)?;
         }

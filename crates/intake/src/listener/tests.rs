@@ -393,6 +393,26 @@ fn lmtp_on_a_unix_socket_answers_for_each_recipient() {
 }
 
 #[test]
+fn who_may_tell_whose_mail_it_brings_is_configured() {
+    let mut lab =
+        Lab::with(ListenConfig { xforward: vec!["127.0.0.0/8".to_owned().try_into().unwrap()], ..config() });
+    let mut client = lab.hello();
+    assert_eq!(client.talk("XFORWARD NAME=far.example ADDR=192.0.2.7 IDENT=4Xy\r\n"), ["250 2.0.0 ok"]);
+    assert!(client.send("x\r\n")[3].starts_with("250 "));
+    let name = names(&lab.place.spool, Dir::Incoming).remove(0);
+    let file = std::fs::read(lab.place.spool.path(Dir::Incoming).join(name)).unwrap();
+    let origin = Envelope::parse(&file).unwrap().0.origin;
+    let told = [origin.forwarded.name, origin.forwarded.address, origin.upstream_id];
+    assert_eq!(told.map(|told| told.unwrap().to_string()), ["far.example", "192.0.2.7", "4Xy"]);
+    assert!(origin.client.unwrap().as_str().starts_with("127.0.0.1:"));
+    lab.stop(GRACE);
+    let mut lab =
+        Lab::with(ListenConfig { xforward: vec!["192.0.2.0/24".to_owned().try_into().unwrap()], ..config() });
+    assert!(lab.hello().talk::<1>("XFORWARD NAME=x\r\n")[0].starts_with("550 5.7.0 "));
+    lab.stop(GRACE);
+}
+
+#[test]
 fn many_clients_at_once_each_get_their_message_in() {
     let mut lab = Lab::new();
     thread::scope(|scope| {

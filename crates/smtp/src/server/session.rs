@@ -12,6 +12,7 @@ use super::lines::{Found, Lines};
 use super::questions::{Begin, End};
 use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, too_large};
 use crate::data::{BareLineEnds, Decoder};
+use crate::xforward::{Attribute, Told};
 use crate::{Command, CommandError, Dialect, Reply};
 
 /// One session with one client.
@@ -24,9 +25,11 @@ pub struct Session {
     hello: Option<(Protocol, Line)>,
     /// What MAIL and RCPT have said so far.
     transaction: Option<Transaction>,
-    /// Lines that were no commands, since the last message.
     /// The size that came with MAIL (RFC 1870).
     announced: Option<u64>,
+    /// What XFORWARD has told for the next transaction.
+    told: Told,
+    /// Lines that were no commands, since the last message.
     errors: usize,
     /// The content of the step before.
     content: Vec<u8>,
@@ -86,6 +89,7 @@ impl Session {
             hello: None,
             transaction: None,
             announced: None,
+            told: Told::default(),
             errors: 0,
             content: Vec::new(),
         }
@@ -100,7 +104,8 @@ impl Session {
             Dialect::Lmtp => Protocol::Lmtp,
         };
         let (protocol, helo) = self.hello.clone().map_or((default, None), |(how, name)| (how, Some(name)));
-        Origin { helo, ..Origin::from(protocol) }
+        let Told { forwarded, ident } = self.told.clone();
+        Origin { helo, forwarded, upstream_id: ident, ..Origin::from(protocol) }
     }
 
     /// Reads from `input`, appends replies to `out`, and says what to do next.
@@ -177,8 +182,9 @@ impl Session {
                     return;
                 }
             },
+            Command::Xforward(pairs) => self.xforward(pairs),
             Command::Rset => {
-                self.transaction = None;
+                self.reset();
                 Reply::new(250, [2, 0, 0], "ok")
             }
             Command::Noop => Reply::new(250, [2, 0, 0], "ok"),
@@ -201,15 +207,37 @@ impl Session {
         }
         // RFC 5321 section 4.1.4: a hello in mid-session clears all buffers
         // "as if a RSET command had been issued".
-        self.transaction = None;
+        self.reset();
         self.hello = Some((protocol, name));
         let mut reply = Reply::plain(250, &self.config.hostname);
         if protocol != Protocol::Smtp {
             let size = format!("SIZE {}", self.config.size_max);
             let words = ["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
             reply.text.extend(words.map(Line::escaped));
+            let offer = self.config.xforward.then(|| Line::escaped(Attribute::offer()));
+            reply.text.extend(offer);
         }
         reply
+    }
+
+    /// Forgets sender and recipients, and whose mail it was: XFORWARD speaks of one
+    /// transaction.
+    fn reset(&mut self) -> Option<Transaction> {
+        self.told = Told::default();
+        self.transaction.take()
+    }
+
+    /// As Postfix answers it. XFORWARD_README: the command "may be sent at any time
+    /// except in the middle of a mail delivery transaction".
+    fn xforward(&mut self, pairs: Vec<(Attribute, Option<Line>)>) -> Reply {
+        if self.transaction.is_some() {
+            return Reply::new(503, [5, 5, 1], "not in the middle of a transaction");
+        }
+        if !self.config.xforward {
+            return Reply::new(550, [5, 7, 0], "this client is not authorized to use XFORWARD");
+        }
+        self.told.add(pairs);
+        Reply::new(250, [2, 0, 0], "ok")
     }
 
     fn mail(&mut self, sender: Sender, size: Option<u64>) -> Reply {
@@ -300,7 +328,7 @@ impl Session {
 
     /// Answers 354 to DATA.
     pub(super) fn accept(&mut self, out: &mut Vec<u8>) -> Transaction {
-        let transaction = self.transaction.take().expect("DATA is refused outside of a transaction");
+        let transaction = self.reset().expect("DATA is refused outside of a transaction");
         let due = match self.config.dialect {
             Dialect::Smtp => Due(1),
             Dialect::Lmtp => Due(transaction.recipients.len()),
@@ -313,7 +341,7 @@ impl Session {
 
     /// Answers anything else to DATA.
     pub(super) fn refuse(&mut self, reply: &Reply, out: &mut Vec<u8>) {
-        self.transaction = None;
+        self.reset();
         reply.write(out);
         self.state = State::after(reply);
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use lazaret_envelope::Transaction;
+use lazaret_envelope::{Origin, Transaction};
 use proptest::prelude::*;
 
 use super::{COMMAND_BYTES_MAX, Config, Event, REPLIES_BYTES_MAX, Refusal, SWALLOW_BYTES_MAX, Session};
@@ -230,6 +230,60 @@ fn the_origin_tells_how_the_client_said_hello() {
     assert_eq!(origin(b"EHLO a\x1b\r\n"), ("smtp".into(), None));
     assert_eq!(origin(b"EHLO a\xff\r\n"), ("esmtp".into(), Some("a\\xff".into())));
     assert_eq!(origin(b"HELO b\r\n"), ("smtp".into(), Some("b".into())));
+}
+
+/// What the listener would know of the client at the DATA of `text`.
+fn told(config: Config, text: &str) -> (Vec<String>, Option<String>) {
+    let (mut session, mut out, mut input) = (Session::new(Arc::new(config)), Vec::new(), text.as_bytes());
+    loop {
+        match session.step(&mut input, &mut out) {
+            Event::Begin(begin) if input.is_empty() => {
+                let Origin { forwarded: told, upstream_id, .. } = begin.origin();
+                let told = [told.name, told.address, told.port, told.protocol, told.helo, told.source];
+                return (
+                    told.into_iter().flatten().map(|line| line.to_string()).collect(),
+                    upstream_id.map(|id| id.to_string()),
+                );
+            }
+            Event::Begin(begin) => drop(begin.accept(&mut out)),
+            Event::End(end) => end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out),
+            Event::Content(_) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn an_mta_tells_whose_mail_it_brings_for_one_transaction() {
+    let config = || Config { xforward: true, ..Config::default() };
+    let mail = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+    let tell = "XFORWARD NAME=spike.example ADDR=192.0.2.7 PORT=3025\r\n\
+        XFORWARD PROTO=ESMTP HELO=spike IDENT=4Xy SOURCE=REMOTE\r\n";
+    let all = ["spike.example", "192.0.2.7", "3025", "ESMTP", "spike", "REMOTE"].map(str::to_owned).to_vec();
+    let nothing = (Vec::new(), None);
+    assert_eq!(told(config(), &format!("{HELLO}{tell}{mail}")), (all.clone(), Some("4Xy".into())));
+    // It ends with the transaction, however that ends.
+    for end in [&format!("{mail}x\r\n.\r\n"), "MAIL FROM:<a@b>\r\nRSET\r\n", "RSET\r\n", HELLO] {
+        assert_eq!(told(config(), &format!("{HELLO}{tell}{end}{mail}")), nothing, "{end:?}");
+    }
+    // A refused MAIL has begun none.
+    let refused = format!("{HELLO}{tell}MAIL FROM:<a>\r\n{mail}");
+    assert_eq!(told(config(), &refused).0, all);
+    // What is told to be unknown is.
+    let unknown = format!("{HELLO}{tell}XFORWARD NAME=[UNAVAILABLE] IDENT=[UNAVAILABLE]\r\n{mail}");
+    assert_eq!(told(config(), &unknown), (all[1..].to_vec(), None));
+    assert!(
+        talk(config(), HELLO).replies.ends_with("250 XFORWARD NAME ADDR PORT PROTO HELO IDENT SOURCE\r\n")
+    );
+    let late = format!("{HELLO}MAIL FROM:<a@b>\r\nXFORWARD NAME=x\r\n");
+    assert_eq!(codes(config(), &late).last().unwrap(), "503 5.5.1");
+    assert_eq!(codes(config(), "XFORWARD NAME=x\r\nXFORWARD NAME=..\r\n"), ["250 2.0.0", "501 5.5.4"]);
+}
+
+#[test]
+fn a_client_that_is_not_trusted_can_tell_nothing() {
+    assert!(!talk(Config::default(), HELLO).replies.contains("XFORWARD"));
+    assert_eq!(codes(Config::default(), &format!("{HELLO}XFORWARD NAME=x\r\n")).last().unwrap(), "550 5.7.0");
 }
 
 /// Pieces of conversations, good and bad.
