@@ -143,7 +143,12 @@ impl Lab {
 
     /// Writes another configuration.
     pub fn configure(&self, config: &Config) {
-        std::fs::write(self.config(), config.text()).expect("failed to write the configuration");
+        self.configure_with(&config.text());
+    }
+
+    /// Writes another configuration, given as text.
+    pub fn configure_with(&self, text: &str) {
+        std::fs::write(self.config(), text).expect("failed to write the configuration");
     }
 
     /// A path in the folder.

@@ -13,6 +13,7 @@
 mod bench;
 mod cgroup;
 mod content;
+mod corpus;
 mod crash;
 mod daemon;
 mod disk;
@@ -20,6 +21,7 @@ mod generated;
 mod lab;
 mod maildir;
 mod memory;
+mod mta;
 mod poison;
 mod power;
 mod process;

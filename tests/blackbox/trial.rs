@@ -13,6 +13,7 @@ use libtest_mimic::{Arguments, Completion, Failed, Trial};
 
 use crate::cgroup::Controller;
 use crate::disk;
+use crate::mta;
 
 /// Most cases at a time, unless the command line says otherwise: each runs a
 /// daemon with two workers.
@@ -25,6 +26,9 @@ pub enum Needs {
     TestData,
     /// A program.
     Tool(&'static str),
+    /// A mail server that is unpacked below `target/`, by the name of its Debian
+    /// package, and root to start it.
+    Server(&'static str),
     /// A control group of this kind: root, and cgroup v1 or v2.
     Group(Controller),
     /// A kernel that tells how much waits for memory (PSI).
@@ -43,7 +47,7 @@ impl Needs {
     /// Whether a machine that checks every change has to have it.
     const fn is_due_in_ci(self) -> bool {
         match self {
-            Self::Tool(_) | Self::Mounts | Self::Device(_) | Self::FileSystem(_) => true,
+            Self::Tool(_) | Self::Server(_) | Self::Mounts | Self::Device(_) | Self::FileSystem(_) => true,
             Self::TestData | Self::Group(_) | Self::MemoryPressure | Self::ReleaseBuild => false,
         }
     }
@@ -133,6 +137,7 @@ fn missing(needs: Needs) -> Option<String> {
             let found = std::env::split_paths(&path).any(|folder| folder.join(tool).is_file());
             (!found).then(|| format!("no tool: {tool}"))
         }
+        Needs::Server(package) => mta::missing(package),
         Needs::Group(controller) => controller.missing(),
         Needs::Mounts => disk::missing(),
         Needs::MemoryPressure => std::fs::read("/proc/pressure/memory")

@@ -11,6 +11,7 @@ mod check;
 mod crash_table;
 mod document;
 mod exec;
+mod mta;
 mod project;
 mod row;
 mod summary;

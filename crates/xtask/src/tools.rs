@@ -1,12 +1,14 @@
 //! The programs that suites need from outside, and how Debian calls them.
 //!
-//! One table; what is missing is installed where we may, else said. It must
-//! never install anything that the table does not name.
+//! One table; what is missing is installed where we may, else said. Mail servers
+//! are unpacked and not installed (`mta`). It must never install anything that
+//! the table does not name.
 
 use std::path::Path;
 use std::time::Duration;
 
 use crate::exec::Line;
+use crate::mta;
 use crate::tally::Tally;
 
 /// A program and the Debian package that brings it.
@@ -27,43 +29,47 @@ const TOOLS: [Tool; 5] = [
 /// Longest time for the package lists, and for the packages.
 const APT_TIME_MAX: Duration = Duration::from_secs(150);
 
-/// Installs what is missing.
+/// Installs and unpacks what is missing.
 ///
 /// # Errors
 /// What is missing still, and why.
 pub fn provide(root: &Path) -> Result<(), String> {
-    let missing = missing();
-    if missing.is_empty() {
-        println!("all there: {}", TOOLS.map(|tool| tool.program).join(", "));
-        return Ok(());
-    }
-    let refused = if !is_root() {
+    let (tools, servers) = (missing(), mta::missing(root));
+    let refused = if tools.is_empty() && servers.is_empty() {
+        None
+    } else if !is_root() {
         Some("not root, so nothing was installed".to_owned())
     } else if !is_installed("apt-get") {
         Some("no apt-get here, so nothing was installed".to_owned())
     } else {
-        install(root, &missing).err()
+        install(root, &tools, &servers).err()
     };
-    let left: Vec<&str> = self::missing().iter().map(|tool| tool.program).collect();
+    println!("wanted: {}", TOOLS.map(|tool| tool.program).join(", "));
+    mta::announce(root);
+    let mut left: Vec<&str> = missing().iter().map(|tool| tool.program).collect();
+    left.extend(mta::missing(root));
     if left.is_empty() {
         return Ok(());
     }
-    Err(format!(
-        "missing: {} ({})",
-        left.join(", "),
-        refused.unwrap_or_else(|| "apt-get brought no such program".into())
-    ))
+    let why = refused.unwrap_or_else(|| "apt-get brought no such program".into());
+    Err(format!("missing: {} ({why})", left.join(", ")))
 }
 
-fn install(root: &Path, missing: &[&Tool]) -> Result<(), String> {
+fn install(root: &Path, tools: &[&Tool], servers: &[&str]) -> Result<(), String> {
     let mut tally = Tally::default();
     let apt = |words: &str| Line::new(words).env("DEBIAN_FRONTEND", "noninteractive");
     // Lists that can't be renewed may still do.
     let update = apt("apt-get update -q").run(root, APT_TIME_MAX, &mut tally);
-    let install = missing
-        .iter()
-        .fold(apt("apt-get install -q -y --no-install-recommends"), |line, tool| line.arg(tool.package));
-    install.run(root, APT_TIME_MAX, &mut tally).map_err(|error| match update {
+    let mut result = Ok(());
+    if !tools.is_empty() {
+        let install = apt("apt-get install -q -y --no-install-recommends");
+        let install = tools.iter().fold(install, |line, tool| line.arg(tool.package));
+        result = install.run(root, APT_TIME_MAX, &mut tally);
+    }
+    for server in servers {
+        result = result.and(mta::unpack(root, server, &mut tally));
+    }
+    result.map_err(|error| match update {
         Ok(()) => error,
         Err(update) => format!("{update}; {error}"),
     })

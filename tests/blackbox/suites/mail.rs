@@ -4,14 +4,15 @@
 //! A message that was taken must never be left out of the comparison.
 
 use std::collections::BTreeMap;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::time::Duration;
 
 use crate::content::{canonical, carries, has_bare_cr, wire};
+use crate::corpus::{self, Message, messages};
 use crate::daemon::Daemon;
 use crate::lab::{Lab, submitted};
 use crate::smtp::{Client, Failure};
-use crate::trial::{Case, Needs, figures, test_data};
+use crate::trial::{Case, Needs, figures};
 use crate::wait::until;
 
 /// Longest time from the last message to the last delivery.
@@ -19,9 +20,6 @@ const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(180);
 
 /// Most findings that are shown.
 const FINDINGS_SHOWN: usize = 20;
-
-/// Fewest messages that the corpus must have, so that an empty folder is no pass.
-const CORPUS_MIN: usize = 1000;
 
 const RECIPIENT: &str = "desk@example.org";
 
@@ -48,32 +46,8 @@ fn own() {
 }
 
 fn corpus() {
-    let messages = messages(&test_data().join("mail"));
-    assert!(messages.len() >= CORPUS_MIN, "the corpus: {}", messages.len());
+    let messages = corpus::real();
     go("real", messages.iter().zip([Way::Smtp, Way::Submit].into_iter().cycle()));
-}
-
-/// A message and where it came from.
-struct Message {
-    path: PathBuf,
-    bytes: Vec<u8>,
-}
-
-fn messages(folder: &Path) -> Vec<Message> {
-    let mut found = Vec::new();
-    let entries =
-        std::fs::read_dir(folder).unwrap_or_else(|error| panic!("failed to list {folder:?}: {error}"));
-    for path in entries.map(|entry| entry.expect("a readable entry").path()) {
-        if path.is_dir() {
-            found.extend(messages(&path));
-        } else if path.extension().is_some_and(|ending| ending == "eml") {
-            let bytes =
-                std::fs::read(&path).unwrap_or_else(|error| panic!("failed to read {path:?}: {error}"));
-            found.push(Message { path, bytes });
-        }
-    }
-    found.sort_by(|a, b| a.path.cmp(&b.path));
-    found
 }
 
 /// Sends all, waits for all, compares all.

@@ -14,6 +14,7 @@ mod listeners;
 mod mail;
 mod operator;
 mod poison;
+mod postfix;
 mod power;
 mod pressure;
 mod reload;
@@ -31,6 +32,7 @@ pub fn all() -> Vec<Case> {
         check::cases(),
         interop::cases(),
         listeners::cases(),
+        postfix::cases(),
         poison::cases(),
         budget::cases(),
         storm::cases(),

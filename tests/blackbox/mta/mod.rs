@@ -1,0 +1,61 @@
+//! Real mail servers: unpacked below `target/` by `cargo xtask check`, started by
+//! hand with configuration files of `examples/`, in which only ports, paths and
+//! users are replaced.
+//!
+//! They must never be the system's own servers, nor outlive their case.
+
+pub mod postfix;
+
+use std::net::{SocketAddr, TcpListener};
+use std::path::{Path, PathBuf};
+
+/// Where `cargo xtask check` unpacks them.
+const FOLDER: &str = "target/mta";
+
+/// Where a server is unpacked.
+pub fn root(package: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join(FOLDER).join(package).join("root")
+}
+
+/// Why a server can't be started.
+pub fn missing(package: &str) -> Option<String> {
+    if !root(package).is_dir() {
+        return Some(format!("no {package} in {FOLDER}: cargo xtask check unpacks it there"));
+    }
+    let is_root = rustix::process::geteuid().is_root();
+    (!is_root).then(|| format!("not root, which {package} has to be started by"))
+}
+
+/// Where an unpacked server finds its libraries: what LD_LIBRARY_PATH has to say.
+pub fn libraries(root: &Path, own: &[&str]) -> String {
+    let lib = root.join("usr/lib");
+    let mut folders: Vec<PathBuf> = own.iter().map(|name| lib.join(name)).collect();
+    let shared = std::fs::read_dir(&lib).into_iter().flatten().flatten().map(|entry| entry.path());
+    folders.extend(shared.filter(|path| path.to_string_lossy().ends_with("-linux-gnu")));
+    let folders: Vec<String> = folders.iter().map(|path| path.display().to_string()).collect();
+    folders.join(":")
+}
+
+/// A file of `examples/` with the places of this run in it. What is to be
+/// replaced must be there.
+#[track_caller]
+pub fn example(name: &str, places: &[(&str, &str)]) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("examples").join(name);
+    let text =
+        std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("failed to read {path:?}: {error}"));
+    places.iter().fold(text, |text, (place, here)| {
+        assert!(text.contains(place), "examples/{name} does not say {place:?}");
+        text.replace(place, here)
+    })
+}
+
+/// An address of this host that nobody listens on.
+pub fn free_address() -> SocketAddr {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to find a port");
+    listener.local_addr().expect("a bound socket has an address")
+}
+
+/// An address as Postfix and Exim write a next hop: `[127.0.0.1]:25`.
+pub fn bracketed(address: SocketAddr) -> String {
+    format!("[{}]:{}", address.ip(), address.port())
+}
