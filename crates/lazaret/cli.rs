@@ -111,6 +111,12 @@ pub enum Command {
     /// repaired, 1 if something is wrong and left.
     #[command(verbatim_doc_comment)]
     Check(CheckOptions),
+    /// Write a configuration to begin with: every key, its meaning, its default
+    Init {
+        /// The file to write, which must not be there yet; `-` for standard output
+        #[arg(default_value = "lazaret.toml")]
+        file: PathBuf,
+    },
     /// Look after the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -180,4 +186,10 @@ pub enum DeferredCommand {
 pub enum ConfigCommand {
     /// Say whether the configuration is right; if not: file, line, column, and what to do
     Check,
+    /// Show every value in force, and where it comes from
+    Show {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
 }

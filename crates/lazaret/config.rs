@@ -11,6 +11,10 @@ use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
+mod show;
+
+pub use show::show;
+
 use lazaret_delivery::{RetryConfig, TransportConfig};
 use lazaret_intake::ListenConfig;
 use lazaret_route::{RouteConfig, RouteTable, TableError};
@@ -22,8 +26,8 @@ use crate::exit::{self, Failure};
 use crate::paths;
 use crate::pressure::IntakeConfig;
 
-/// What holds where nothing is said.
-const EMBEDDED: &str = include_str!("embedded.toml");
+/// What holds where nothing is said, and, commented out, every other key.
+pub const EMBEDDED: &str = include_str!("embedded.toml");
 
 /// Everything that is configured, checked. Written as JSON its keys are those of
 /// the file.
@@ -114,6 +118,19 @@ impl Source<'_> {
     /// Where the value of a key such as `route[2].any[0].sender` stands, or the
     /// innermost table around it.
     fn place(&self, path: &str) -> Option<Range<usize>> {
+        Some(self.find(path)?.0)
+    }
+
+    /// `FILE:LINE` of a key, if it is written.
+    fn line(&self, path: &str) -> Option<String> {
+        let (span, _) = self.find(path).filter(|(_, whole)| *whole)?;
+        let line = self.text.get(..span.start)?.matches('\n').count() + 1;
+        Some(format!("{}:{line}", self.file))
+    }
+
+    /// Where the value of a key stands, or the innermost table around it; whether it
+    /// is the value itself.
+    fn find(&self, path: &str) -> Option<(Range<usize>, bool)> {
         let document = DeTable::parse(self.text).ok()?;
         let mut keys = path.split(['.', '[', ']']).filter(|key| !key.is_empty());
         let first = document.get_ref().get(keys.next()?)?;
@@ -125,11 +142,11 @@ impl Source<'_> {
                 DeValue::Array(array) => key.parse::<usize>().ok().and_then(|at| array.get(at)),
                 _ => None,
             };
-            let Some(next) = next else { break };
+            let Some(next) = next else { return Some((span, false)) };
             span = next.span();
             value = next.get_ref();
         }
-        Some(span)
+        Some((span, true))
     }
 
     fn parse(&self) -> Result<Written, ConfigError> {
@@ -141,6 +158,11 @@ impl Config {
     /// Reads the file named; else the system's, if there is one; else takes the
     /// embedded default.
     pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        Ok(Self::load_with_text(named)?.0)
+    }
+
+    /// The same, with the text that it was read from.
+    fn load_with_text(named: Option<&Path>) -> Result<(Self, String), ConfigError> {
         let system = Path::new(paths::SYSTEM_FILE);
         let file = named.or_else(|| system.exists().then_some(system));
         let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
@@ -154,7 +176,8 @@ impl Config {
             Some(file) => fs::read_to_string(file).map_err(|error| io("can't be read", error))?,
             None => EMBEDDED.to_owned(),
         };
-        Self::parse(&Source { file: &shown, text: &text }, file, &base)
+        let config = Self::parse(&Source { file: &shown, text: &text }, file, &base)?;
+        Ok((config, text))
     }
 
     fn parse(source: &Source<'_>, file: Option<&Path>, base: &Path) -> Result<Self, ConfigError> {
@@ -306,10 +329,25 @@ pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
 
 #[cfg(test)]
 pub mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(&Source { file: "lazaret.toml", text }, None, Path::new("/base"))
+    }
+
+    /// Every key, with those of the tables around it; numbers of tables left out.
+    pub fn names(value: &toml::Value) -> BTreeSet<String> {
+        let below = |(name, value): (&String, _)| {
+            let inner = names(value).into_iter().map(|key| format!("{name}.{key}"));
+            inner.chain([name.clone()]).collect::<Vec<_>>()
+        };
+        match value {
+            toml::Value::Table(table) => table.iter().flat_map(below).collect(),
+            toml::Value::Array(values) => values.iter().flat_map(names).collect(),
+            _ => BTreeSet::new(),
+        }
     }
 
     #[test]

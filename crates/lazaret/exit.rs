@@ -17,6 +17,8 @@ pub const USAGE: u8 = 64;
 pub const NO_INPUT: u8 = 66;
 /// EX_OSERR: the operating system refuses something that is always needed.
 pub const OS: u8 = 71;
+/// EX_CANTCREAT: a file can't be made.
+pub const CANT_CREATE: u8 = 73;
 /// EX_IOERR: the spool can't keep its promises. A service manager should not
 /// restart the daemon at once.
 pub const BROKEN: u8 = 74;

@@ -16,6 +16,7 @@ mod differences;
 mod dispatch;
 mod engine;
 mod exit;
+mod init;
 mod log;
 mod paths;
 mod pressure;
@@ -78,6 +79,8 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Resume { part } => control::tell(&config()?, &Request::Resume(part)),
         Command::Reload { json } => reload::command(&config()?, json),
         Command::Check(options) => check::command(&config()?, &options),
+        Command::Init { file } => init::command(&file),
         Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
+        Command::Config(ConfigCommand::Show { json }) => config::show(cli.config.as_deref(), json),
     }
 }

@@ -1,0 +1,110 @@
+//! `lazaret init`: writes a configuration with every key, its meaning and its
+//! default, to begin with.
+//!
+//! It is the embedded default itself, so what it says is what holds. A file that is
+//! there must never be written over.
+
+use std::fs::OpenOptions;
+use std::io::{ErrorKind, Write};
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::Path;
+use std::process::ExitCode;
+
+use crate::config::EMBEDDED;
+use crate::exit::{self, Failure};
+
+/// The file that stands for standard output.
+const STANDARD_OUTPUT: &str = "-";
+
+/// Mode of the new file: names of next hops are nobody else's to read.
+const MODE: u32 = 0o640;
+
+/// `lazaret init`
+pub fn command(file: &Path) -> Result<ExitCode, Failure> {
+    if file == Path::new(STANDARD_OUTPUT) {
+        exit::print(EMBEDDED)?;
+        return Ok(ExitCode::SUCCESS);
+    }
+    let shown = file.display();
+    let written = OpenOptions::new()
+        .write(true)
+        .create_new(true)
+        .mode(MODE)
+        .open(file)
+        .and_then(|mut made| made.write_all(EMBEDDED.as_bytes()).and_then(|()| made.sync_all()));
+    match written {
+        Ok(()) => {}
+        Err(error) if error.kind() == ErrorKind::AlreadyExists => {
+            let what =
+                format!("{shown} is there already and stays as it is: name another file, or - to see it");
+            return Err(Failure::new(exit::CANT_CREATE, what));
+        }
+        Err(error) => {
+            return Err(Failure::new(exit::CANT_CREATE, format!("failed to write {shown}: {error}")));
+        }
+    }
+    exit::print(format_args!(
+        "{shown}: written; change it, then\n\
+         lazaret --config {shown} config check\n\
+         lazaret --config {shown} run\n"
+    ))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::Value;
+
+    use super::*;
+    use crate::config::tests::{names, parse};
+
+    /// Keys whose default depends on the machine, or that show what could be
+    /// written and not what holds.
+    const EXAMPLES: [&str; 5] = ["hostname", "count", "spares", "memory_total", "wall-time"];
+
+    /// Lines of settings that are commented out.
+    fn is_commented(line: &str) -> bool {
+        line.strip_prefix('#').is_some_and(|rest| !rest.is_empty() && !rest.starts_with(' '))
+    }
+
+    /// The lines with every setting in force.
+    fn lines() -> Vec<&'static str> {
+        EMBEDDED.lines().map(|line| if is_commented(line) { &line[1..] } else { line }).collect()
+    }
+
+    fn value(lines: &[&str]) -> Option<Value> {
+        let config = parse(&lines.join("\n")).ok()?;
+        Some(serde_json::to_value(config).expect("a configuration has keys that are text"))
+    }
+
+    #[test]
+    fn every_setting_is_understood_and_shown_with_its_default() {
+        let (lines, commented) = (lines(), EMBEDDED.lines().map(is_commented));
+        let whole = value(&lines).unwrap_or_else(|| panic!("{:?}", parse(&lines.join("\n")).err()));
+        let routes = lines.iter().position(|line| *line == "[[route]]").expect("there is a route");
+        let mut compared = 0;
+        for (at, commented) in commented.enumerate().take(routes) {
+            let line = lines[at];
+            let key = line.split(" = ").next().unwrap_or_default();
+            if !commented || line.starts_with('[') || EXAMPLES.contains(&key) {
+                continue;
+            }
+            let without: Vec<&str> = [&lines[..at], &lines[at + 1..]].concat();
+            // What can't be left out has no default.
+            if let Some(without) = value(&without) {
+                compared += 1;
+                assert!(without == whole, "line {}: {line} is not what holds by default", at + 1);
+            }
+        }
+        assert!(compared > 30, "{compared} settings");
+    }
+
+    #[test]
+    fn no_key_is_left_out() {
+        let text = lines().join("\n");
+        let written = names(&toml::from_str::<toml::Table>(&text).unwrap().into());
+        let config = toml::Value::try_from(parse(&text).unwrap()).unwrap();
+        let missing: Vec<String> = names(&config).into_iter().filter(|key| !written.contains(key)).collect();
+        assert!(missing.is_empty(), "not in embedded.toml: {missing:?}");
+    }
+}
