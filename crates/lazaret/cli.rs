@@ -34,13 +34,18 @@ pub struct Cli {
     pub command: Command,
 }
 
+/// What `--help` ends with.
 const EXAMPLES: &str = "\
 First steps:
   lazaret run                                     start the router
   printf 'Subject: hi\\n\\nHello.\\n' | lazaret submit -f me@example.org you@example.org
   lazaret status                                  what it has, what it does
   lazaret deferred list                           what faulted
-  lazaret deferred show ID                        why, and what to do next";
+  lazaret deferred show ID                        why, and what to do next
+  lazaret init                                    a configuration with every key
+
+For packages: `lazaret man FOLDER` writes the man pages, `lazaret completions SHELL`
+prints what completes the command line.";
 
 /// The commands.
 #[derive(Debug, Subcommand)]
@@ -120,6 +125,18 @@ pub enum Command {
     /// Look after the configuration
     #[command(subcommand)]
     Config(ConfigCommand),
+    /// Write the man pages, for a package to install
+    #[command(hide = true)]
+    Man {
+        /// Where to
+        folder: PathBuf,
+    },
+    /// Print a script that completes the command line
+    #[command(hide = true)]
+    Completions {
+        /// For which shell
+        shell: clap_complete::Shell,
+    },
 }
 
 /// `lazaret check`

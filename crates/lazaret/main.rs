@@ -18,6 +18,7 @@ mod engine;
 mod exit;
 mod init;
 mod log;
+mod manual;
 mod paths;
 mod pressure;
 mod reload;
@@ -80,6 +81,8 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Reload { json } => reload::command(&config()?, json),
         Command::Check(options) => check::command(&config()?, &options),
         Command::Init { file } => init::command(&file),
+        Command::Man { folder } => manual::man(&folder),
+        Command::Completions { shell } => manual::completions(shell),
         Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
         Command::Config(ConfigCommand::Show { json }) => config::show(cli.config.as_deref(), json),
     }

@@ -2,11 +2,13 @@
 //!
 //! Looks for the words that an operator needs, never for whole sentences.
 
+use std::process::Command;
 use std::time::Duration;
 
 use crate::content::carries;
 use crate::daemon::STOP_TIME_MAX;
-use crate::lab::{Config, Lab, cli, submitted};
+use crate::lab::{Config, LAZARET, Lab, cli, submitted};
+use crate::process::finish;
 use crate::spooldir::has_strike;
 use crate::trial::Case;
 use crate::wait::{Watch, until};
@@ -30,6 +32,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("operator::deferred_release_and_delete", deferred_release_and_delete),
         Case::new("operator::check_names_the_damage", check_names_the_damage),
         Case::new("operator::config_check_names_the_place", config_check_names_the_place),
+        Case::new("operator::a_first_configuration_and_the_manual", a_first_configuration_and_the_manual),
     ]
 }
 
@@ -164,5 +167,27 @@ fn config_check_names_the_place() {
         let short = format!("lazaret.toml:{line}:{column}");
         let long = (said.contains("lazaret.toml"), said.contains(&format!("line {line}, column {column}")));
         assert!(said.contains(&short) || long == (true, true), "expected {short}:\n{bad}\n{said}");
+    }
+}
+
+fn a_first_configuration_and_the_manual() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let run = |arguments: &[&str]| {
+        let mut command = Command::new(LAZARET);
+        finish(command.args(arguments).current_dir(&folder), b"", SHORT_TIME_MAX)
+    };
+    let written = run(&["init"]);
+    assert_eq!(written.code, Some(0), "{written:?}");
+    let again = run(&["init"]);
+    assert!(again.code == Some(73) && again.stderr.contains("is there already"), "{again:?}");
+    let right = run(&["--config", "lazaret.toml", "config", "check"]);
+    assert!(right.code == Some(0) && !right.stdout.contains("warning"), "{right:?}");
+    let shown = run(&["--config", "lazaret.toml", "config", "show"]);
+    assert!(shown.stdout.contains("workers.memory"), "{shown:?}");
+    let man = run(&["man", "pages"]);
+    assert_eq!(man.code, Some(0), "{man:?}");
+    for page in ["lazaret.8", "lazaret-deferred-release.8", "lazaret.toml.5"] {
+        let text = std::fs::read_to_string(folder.path().join("pages").join(page)).expect("a page");
+        assert!(text.contains(".SH NAME"), "{page}");
     }
 }
