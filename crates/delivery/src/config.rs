@@ -45,6 +45,8 @@ pub enum TransportConfig {
     Maildir(MaildirConfig),
     /// `type = "smtp"`: to another mail server.
     Smtp(SmtpConfig),
+    /// `type = "discard"`: to nowhere. The message is taken, logged and gone.
+    Discard(DiscardConfig),
 }
 
 /// `[transport.NAME]` with `type = "maildir"`.
@@ -94,6 +96,11 @@ impl SmtpConfig {
         20
     }
 }
+
+/// `[transport.NAME]` with `type = "discard"`: it has nothing to configure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DiscardConfig {}
 
 fn default_queue() -> usize {
     1000
@@ -256,6 +263,7 @@ impl TransportConfig {
         match self {
             Self::Maildir(maildir) => maildir.check(name),
             Self::Smtp(smtp) => smtp.check(name),
+            Self::Discard(DiscardConfig {}) => Ok(()),
         }
     }
 
@@ -264,6 +272,7 @@ impl TransportConfig {
         match self {
             Self::Maildir(maildir) => maildir.workers,
             Self::Smtp(smtp) => smtp.connections,
+            Self::Discard(DiscardConfig {}) => 1,
         }
     }
 
@@ -271,6 +280,7 @@ impl TransportConfig {
     pub(crate) fn queue(&self) -> usize {
         match self {
             Self::Maildir(MaildirConfig { queue, .. }) | Self::Smtp(SmtpConfig { queue, .. }) => *queue,
+            Self::Discard(DiscardConfig {}) => default_queue(),
         }
     }
 }

@@ -14,6 +14,7 @@
 mod backoff;
 mod config;
 mod delivery;
+mod discard;
 mod maildir;
 mod parcel;
 mod pool;
@@ -31,7 +32,7 @@ mod trace;
 mod transport;
 
 pub use config::{
-    Config, ConfigError, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig, THREADS_MAX,
+    Config, ConfigError, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig, THREADS_MAX,
     TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
 };
 pub use delivery::{Delivery, Job, TransportId};

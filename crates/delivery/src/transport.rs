@@ -8,7 +8,8 @@ use std::time::Instant;
 
 use lazaret_envelope::Line;
 
-use crate::config::TransportConfig;
+use crate::config::{DiscardConfig, TransportConfig};
+use crate::discard::{self, Discard};
 use crate::maildir::{Maildir, Template, TemplateError};
 use crate::parcel::{Damaged, Parcel};
 use crate::smtp::{Session, Smtp};
@@ -40,6 +41,7 @@ pub(crate) struct Handled {
 pub(crate) enum Transport {
     Maildir(Maildir),
     Smtp(Smtp),
+    Discard(Discard),
 }
 
 /// What a thread keeps from one message to the next.
@@ -60,6 +62,7 @@ impl Transport {
                 Self::Maildir(Maildir::new(Template::parse(&maildir.path)?, hostname))
             }
             TransportConfig::Smtp(smtp) => Self::Smtp(Smtp::new(smtp, name, hostname, sockets)),
+            TransportConfig::Discard(DiscardConfig {}) => Self::Discard(Discard::new(name)),
         })
     }
 
@@ -68,6 +71,7 @@ impl Transport {
         match self {
             Self::Maildir(_) => 1,
             Self::Smtp(_) => crate::smtp::RECIPIENTS_PER_TRANSACTION_MAX,
+            Self::Discard(_) => discard::RECIPIENTS_MAX,
         }
     }
 
@@ -85,6 +89,7 @@ impl Transport {
                 Ok(Handled { outcomes: outcomes.collect::<Result<_, _>>()?, trouble: None })
             }
             Self::Smtp(smtp) => smtp.transaction(&mut hands.session, parcel, places),
+            Self::Discard(discard) => Ok(discard.take(parcel, places)),
         }
     }
 }

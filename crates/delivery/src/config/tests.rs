@@ -51,6 +51,7 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         (MAILDIR, "path = '/m'\nqueue = 0", ["queue: 0", "1 to 100000"]),
         (MAILDIR, "path = '/m'\n[retry]\nfirst = '2h'", ["[retry] first", "max"]),
         (MAILDIR, "path = '/m'\n[retry]\nlast = '2h'", ["unknown field `last`", "first"]),
+        ("", "[transport.x]\ntype = 'discard'\npath = '/m'", ["unknown field `path`", ""]),
         ("", "[transport.x]\ntype = 'uucp'", ["unknown variant `uucp`", "maildir"]),
     ] {
         let error = check(&format!("{table}{text}")).unwrap_err();
