@@ -12,12 +12,16 @@
 #![forbid(unsafe_code)]
 
 mod backoff;
+mod braces;
 mod config;
+mod copy;
 mod delivery;
 mod discard;
+mod lines;
 mod maildir;
 mod parcel;
 mod pool;
+mod recipient;
 mod round;
 mod smtp;
 mod sockets;

@@ -7,7 +7,6 @@
 
 mod copy;
 mod folder;
-mod lines;
 mod template;
 #[cfg(test)]
 mod tests;
@@ -62,12 +61,6 @@ enum Failure {
     Folder(FolderError),
     /// The bytes are not those that were accepted.
     Damaged(Damaged),
-}
-
-impl From<Damaged> for Failure {
-    fn from(damaged: Damaged) -> Self {
-        Self::Damaged(damaged)
-    }
 }
 
 /// Adds the operation and the path to an error of the operating system.

@@ -8,6 +8,9 @@ use std::path::PathBuf;
 
 use lazaret_envelope::Address;
 
+use crate::braces::{Part, Unpaired, parts};
+use crate::recipient::Parts;
+
 /// Most bytes that take the place of one variable.
 pub const VALUE_BYTES_MAX: usize = 200;
 
@@ -104,24 +107,14 @@ impl Template {
 }
 
 fn parse_component(component: &str, pieces: &mut Vec<Piece>) -> Result<(), TemplateError> {
-    let mut rest = component;
-    while let Some(place) = rest.find(['{', '}']) {
-        let (text, from_brace) = rest.split_at(place);
-        let inside = from_brace.strip_prefix('{').ok_or(TemplateError::Brace)?;
-        let (name, after) = inside.split_once('}').ok_or(TemplateError::Brace)?;
-        if !text.is_empty() {
-            pieces.push(Piece::Text(text.to_owned()));
-        }
-        pieces.push(match name {
-            "local" => Piece::Local,
-            "domain" => Piece::Domain,
-            "address" => Piece::Address,
-            unknown => return Err(TemplateError::Unknown(unknown.to_owned())),
+    for part in parts(component).map_err(|Unpaired| TemplateError::Brace)? {
+        pieces.push(match part {
+            Part::Text(text) => Piece::Text(text.to_owned()),
+            Part::Variable("local") => Piece::Local,
+            Part::Variable("domain") => Piece::Domain,
+            Part::Variable("address") => Piece::Address,
+            Part::Variable(unknown) => return Err(TemplateError::Unknown(unknown.to_owned())),
         });
-        rest = after;
-    }
-    if !rest.is_empty() {
-        pieces.push(Piece::Text(rest.to_owned()));
     }
     Ok(())
 }
@@ -144,27 +137,9 @@ struct Values {
 
 impl Values {
     fn new(recipient: &Address, hostname: &str) -> Self {
-        let local = unquoted(recipient.local());
-        // RFC 5321 section 4.5.1: postmaster is known in every case.
-        let postmaster = local.eq_ignore_ascii_case("postmaster");
-        let domain = recipient.domain().unwrap_or(hostname);
-        let domain = domain.strip_suffix('.').unwrap_or(domain).to_lowercase();
-        Self { local: safe(if postmaster { "postmaster" } else { &local }), domain: safe(&domain) }
+        let Parts { local, domain } = Parts::of(recipient, hostname);
+        Self { local: safe(&local), domain: safe(&domain) }
     }
-}
-
-/// A local part as it is meant. RFC 5321 section 4.1.2: the quotes are not part
-/// of it, and neither is a backslash before a character.
-fn unquoted(local: &str) -> String {
-    let Some(inside) = local.strip_prefix('"').and_then(|text| text.strip_suffix('"')) else {
-        return local.to_owned();
-    };
-    let mut plain = String::with_capacity(inside.len());
-    let mut chars = inside.chars();
-    while let Some(c) = chars.next() {
-        plain.extend(if c == '\\' { chars.next() } else { Some(c) });
-    }
-    plain
 }
 
 /// Percent-encodes what could be more than part of a name, or make it hidden;

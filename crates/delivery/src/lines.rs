@@ -1,18 +1,18 @@
-//! Line ends as readers of a Maildir expect them: LF instead of CRLF.
+//! Line ends as programs of this system expect them: LF instead of CRLF.
 //!
 //! A CR or LF that is not part of a CRLF stays. It must never hold more than
 //! the one CR of which the next byte decides.
 
 /// Turns CRLF into LF, in pieces of any size.
 #[derive(Debug, Default)]
-pub(super) struct Lines {
+pub(crate) struct Lines {
     /// A CR was read that is not written yet.
     held: bool,
 }
 
 impl Lines {
     /// Appends the next bytes to `out`: at most one more than there are.
-    pub(super) fn convert(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
+    pub(crate) fn convert(&mut self, mut bytes: &[u8], out: &mut Vec<u8>) {
         while let Some(&next) = bytes.first() {
             if self.held && next != b'\n' {
                 out.push(b'\r');
@@ -26,7 +26,7 @@ impl Lines {
     }
 
     /// Appends what is left at the end.
-    pub(super) fn finish(self, out: &mut Vec<u8>) {
+    pub(crate) fn finish(self, out: &mut Vec<u8>) {
         if self.held {
             out.push(b'\r');
         }
