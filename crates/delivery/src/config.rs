@@ -12,6 +12,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use crate::maildir::{Template, TemplateError};
+use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig, PipeError};
 use crate::trace;
 
 /// Longest name of a transport, in bytes.
@@ -45,6 +46,8 @@ pub enum TransportConfig {
     Maildir(MaildirConfig),
     /// `type = "smtp"`: to another mail server.
     Smtp(SmtpConfig),
+    /// `type = "pipe"`: to a program of this host.
+    Pipe(Box<PipeConfig>),
     /// `type = "discard"`: to nowhere. The message is taken, logged and gone.
     Discard(DiscardConfig),
 }
@@ -102,7 +105,7 @@ impl SmtpConfig {
 #[serde(deny_unknown_fields)]
 pub struct DiscardConfig {}
 
-fn default_queue() -> usize {
+pub(crate) fn default_queue() -> usize {
     1000
 }
 
@@ -214,6 +217,14 @@ pub enum ConfigError {
         /// What is wrong with it.
         source: TemplateError,
     },
+    /// A pipe makes no sense.
+    #[error("[transport.{transport}] {source}")]
+    Pipe {
+        /// Of which transport.
+        transport: String,
+        /// What is wrong with it.
+        source: PipeError,
+    },
     /// A deadline of no time.
     #[error("[transport.{transport}] timeouts.{key}: must be longer than 0s")]
     Timeout {
@@ -233,6 +244,9 @@ pub enum ConfigError {
         /// How it was refused.
         source: io::Error,
     },
+    /// There is no descriptor to stop deliveries with.
+    #[error("failed to open a descriptor for deliveries: {0}")]
+    Descriptor(io::Error),
 }
 
 impl Config {
@@ -263,6 +277,7 @@ impl TransportConfig {
         match self {
             Self::Maildir(maildir) => maildir.check(name),
             Self::Smtp(smtp) => smtp.check(name),
+            Self::Pipe(pipe) => pipe.check(name),
             Self::Discard(DiscardConfig {}) => Ok(()),
         }
     }
@@ -272,6 +287,7 @@ impl TransportConfig {
         match self {
             Self::Maildir(maildir) => maildir.workers,
             Self::Smtp(smtp) => smtp.connections,
+            Self::Pipe(pipe) => pipe.workers,
             Self::Discard(DiscardConfig {}) => 1,
         }
     }
@@ -280,6 +296,7 @@ impl TransportConfig {
     pub(crate) fn queue(&self) -> usize {
         match self {
             Self::Maildir(MaildirConfig { queue, .. }) | Self::Smtp(SmtpConfig { queue, .. }) => *queue,
+            Self::Pipe(pipe) => pipe.queue,
             Self::Discard(DiscardConfig {}) => default_queue(),
         }
     }
@@ -299,6 +316,15 @@ impl MaildirConfig {
         bounded(name, "queue", self.queue, QUEUE_MAX)?;
         let parsed = Template::parse(&self.path);
         parsed.map(drop).map_err(|source| ConfigError::Path { transport: name.to_owned(), source })
+    }
+}
+
+impl PipeConfig {
+    fn check(&self, name: &str) -> Result<(), ConfigError> {
+        bounded(name, "workers", self.workers, THREADS_MAX)?;
+        bounded(name, "queue", self.queue, QUEUE_MAX)?;
+        bounded(name, "recipients_per_transaction", self.recipients_per_transaction, PIPE_RECIPIENTS_MAX)?;
+        self.fits().map_err(|source| ConfigError::Pipe { transport: name.to_owned(), source })
     }
 }
 

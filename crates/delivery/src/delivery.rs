@@ -17,7 +17,8 @@ use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, 
 use lazaret_spool::{Outbound, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, RetryConfig, TransportConfig};
+use crate::config::{Config, ConfigError, RetryConfig};
+use crate::cutoff::CutOff;
 use crate::pool::{Pool, Status};
 use crate::sockets::Sockets;
 use crate::task::{Fate, Task};
@@ -52,6 +53,7 @@ pub(crate) struct Shared {
     pub(crate) retry: RetryConfig,
     pools: Vec<Pool>,
     sockets: Arc<Sockets>,
+    cut_off: Arc<CutOff>,
     in_flight: AtomicUsize,
     stopping: AtomicBool,
     /// The spool can't be relied on any more.
@@ -83,14 +85,20 @@ impl Delivery {
     ) -> Result<Self, ConfigError> {
         config.check()?;
         let sockets = Arc::new(Sockets::default());
+        let cut_off = Arc::new(CutOff::new().map_err(ConfigError::Descriptor)?);
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded(0);
-        let pools = config.transports.iter().map(|(name, transport)| pool(config, name, transport, &sockets));
+        let pools = config.transports.iter().map(|(name, transport)| {
+            let (threads, queue) = (transport.threads(), transport.queue());
+            let transport = Transport::new(transport, name, &config.hostname, &sockets, &cut_off)?;
+            Ok(Pool::new(name, transport, threads, queue))
+        });
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),
             retry: config.retry,
             pools: pools.collect::<Result<_, _>>()?,
             sockets,
+            cut_off,
             in_flight: AtomicUsize::new(0),
             stopping: AtomicBool::new(false),
             broken: AtomicBool::new(false),
@@ -158,6 +166,7 @@ impl Delivery {
         if self.ended.recv_timeout(grace) == Err(RecvTimeoutError::Timeout) {
             warn!(grace = ?grace, "deliveries are cut off");
             self.shared.sockets.shut_down();
+            self.shared.cut_off.now();
         }
         for thread in self.shared.pools.iter().flat_map(Pool::take_threads) {
             if thread.join().is_err() {
@@ -177,18 +186,6 @@ impl Drop for Delivery {
 
 fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-fn pool(
-    config: &Config,
-    name: &str,
-    transport: &TransportConfig,
-    sockets: &Arc<Sockets>,
-) -> Result<Pool, ConfigError> {
-    let (threads, queue) = (transport.threads(), transport.queue());
-    let transport = Transport::new(transport, name, &config.hostname, sockets);
-    let transport = transport.map_err(|source| ConfigError::Path { transport: name.to_owned(), source })?;
-    Ok(Pool::new(name, transport, threads, queue))
 }
 
 impl Shared {

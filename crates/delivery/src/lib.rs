@@ -15,11 +15,13 @@ mod backoff;
 mod braces;
 mod config;
 mod copy;
+mod cutoff;
 mod delivery;
 mod discard;
 mod lines;
 mod maildir;
 mod parcel;
+mod pipe;
 mod pool;
 mod recipient;
 mod round;
@@ -39,7 +41,9 @@ pub use config::{
     Config, ConfigError, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig, THREADS_MAX,
     TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
 };
+pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};
 pub use maildir::{Template, TemplateError, VALUE_BYTES_MAX};
+pub use pipe::{CommandError, PIPE_RECIPIENTS_MAX, PipeConfig, PipeError, UserError};
 pub use pool::Status;
 pub use trace::received;

@@ -8,10 +8,12 @@ use std::time::Instant;
 
 use lazaret_envelope::Line;
 
-use crate::config::{DiscardConfig, TransportConfig};
+use crate::config::{ConfigError, DiscardConfig, TransportConfig};
+use crate::cutoff::CutOff;
 use crate::discard::{self, Discard};
-use crate::maildir::{Maildir, Template, TemplateError};
+use crate::maildir::{Maildir, Template};
 use crate::parcel::{Damaged, Parcel};
+use crate::pipe::Pipe;
 use crate::smtp::{Session, Smtp};
 use crate::sockets::Sockets;
 
@@ -41,6 +43,7 @@ pub(crate) struct Handled {
 pub(crate) enum Transport {
     Maildir(Maildir),
     Smtp(Smtp),
+    Pipe(Box<Pipe>),
     Discard(Discard),
 }
 
@@ -56,10 +59,21 @@ impl Transport {
         name: &str,
         hostname: &str,
         sockets: &Arc<Sockets>,
-    ) -> Result<Self, TemplateError> {
+        cut_off: &Arc<CutOff>,
+    ) -> Result<Self, ConfigError> {
+        let transport = || name.to_owned();
         Ok(match config {
             TransportConfig::Maildir(maildir) => {
-                Self::Maildir(Maildir::new(Template::parse(&maildir.path)?, hostname))
+                let template = Template::parse(&maildir.path);
+                let template =
+                    template.map_err(|source| ConfigError::Path { transport: transport(), source })?;
+                Self::Maildir(Maildir::new(template, hostname))
+            }
+            TransportConfig::Pipe(pipe) => {
+                let pipe = Pipe::new(pipe, hostname, cut_off);
+                Self::Pipe(Box::new(
+                    pipe.map_err(|source| ConfigError::Pipe { transport: transport(), source })?,
+                ))
             }
             TransportConfig::Smtp(smtp) => Self::Smtp(Smtp::new(smtp, name, hostname, sockets)),
             TransportConfig::Discard(DiscardConfig {}) => Self::Discard(Discard::new(name)),
@@ -71,6 +85,7 @@ impl Transport {
         match self {
             Self::Maildir(_) => 1,
             Self::Smtp(_) => crate::smtp::RECIPIENTS_PER_TRANSACTION_MAX,
+            Self::Pipe(pipe) => pipe.recipients_max(),
             Self::Discard(_) => discard::RECIPIENTS_MAX,
         }
     }
@@ -89,6 +104,7 @@ impl Transport {
                 Ok(Handled { outcomes: outcomes.collect::<Result<_, _>>()?, trouble: None })
             }
             Self::Smtp(smtp) => smtp.transaction(&mut hands.session, parcel, places),
+            Self::Pipe(pipe) => pipe.transaction(parcel, places),
             Self::Discard(discard) => Ok(discard.take(parcel, places)),
         }
     }
