@@ -24,6 +24,7 @@ use std::process::Command;
 use std::sync::Arc;
 
 use lazaret_envelope::{Address, Line, Span};
+use tracing::warn;
 
 use crate::copy::{CopyError, copy};
 use crate::cutoff::CutOff;
@@ -39,6 +40,7 @@ const PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// A transport that delivers to a program.
 #[derive(Debug)]
 pub(crate) struct Pipe {
+    name: String,
     config: PipeConfig,
     arguments: Arguments,
     identity: Identity,
@@ -92,8 +94,14 @@ impl PipeConfig {
 }
 
 impl Pipe {
-    pub(crate) fn new(config: &PipeConfig, hostname: &str, cut_off: &Arc<CutOff>) -> Result<Self, PipeError> {
+    pub(crate) fn new(
+        config: &PipeConfig,
+        name: &str,
+        hostname: &str,
+        cut_off: &Arc<CutOff>,
+    ) -> Result<Self, PipeError> {
         Ok(Self {
+            name: name.to_owned(),
             arguments: Arguments::parse(&config.command, config.per_recipient)?,
             identity: Identity::of(config)?,
             config: config.clone(),
@@ -120,7 +128,10 @@ impl Pipe {
             [] => None,
             passed => match self.run(parcel, passed)? {
                 Ok(ran) => Some(self.outcome(ran)),
-                Err(trouble) => return Ok(Handled { outcomes: Vec::new(), trouble: Some(trouble) }),
+                Err(trouble) => {
+                    warn!(transport = %self.name, why = %trouble, "program can't be run");
+                    return Ok(Handled { outcomes: Vec::new(), trouble: Some(trouble) });
+                }
             },
         };
         let outcomes = addresses().zip(&refused).map(|(to, refused)| match (refused, &outcome) {
@@ -207,7 +218,11 @@ impl Pipe {
         };
         match ran.end {
             End::Itself(status) => status::outcome(status, &ran.output),
-            End::TimedOut => told(format!("not done after {}, ended", Span(self.config.timeout))),
+            End::TimedOut => {
+                let limit = Span(self.config.timeout);
+                warn!(transport = %self.name, program = ?self.arguments.program(), %limit, "program hangs, ended");
+                told(format!("not done after {limit}, ended"))
+            }
             End::CutOff => told("ended because deliveries are being stopped".to_owned()),
         }
     }

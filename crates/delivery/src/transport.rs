@@ -70,7 +70,7 @@ impl Transport {
                 Self::Maildir(Maildir::new(template, hostname))
             }
             TransportConfig::Pipe(pipe) => {
-                let pipe = Pipe::new(pipe, hostname, cut_off);
+                let pipe = Pipe::new(pipe, name, hostname, cut_off);
                 Self::Pipe(Box::new(
                     pipe.map_err(|source| ConfigError::Pipe { transport: transport(), source })?,
                 ))

@@ -13,6 +13,7 @@ mod interop;
 mod listeners;
 mod mail;
 mod operator;
+mod pipe;
 mod poison;
 mod postfix;
 mod power;
@@ -29,6 +30,7 @@ pub fn all() -> Vec<Case> {
         mail::cases(),
         bad_input::cases(),
         operator::cases(),
+        pipe::cases(),
         check::cases(),
         interop::cases(),
         listeners::cases(),

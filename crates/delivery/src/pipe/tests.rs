@@ -33,7 +33,7 @@ impl Rig {
         let text = format!("command = [{}]\ndirectory = '{folder}'\n{keys}", command.join(", "));
         let config: PipeConfig = toml::from_str(&text).unwrap();
         config.fits().unwrap();
-        Pipe::new(&config, "hub.example", &self.cut_off).unwrap()
+        Pipe::new(&config, "program", "hub.example", &self.cut_off).unwrap()
     }
 
     fn run(&self, pipe: &Pipe, sender: &str, recipients: &[&str]) -> Handled {
@@ -111,7 +111,7 @@ fn a_program_need_not_read_the_message() {
 fn a_program_that_is_not_there_is_trouble_and_nobodys_fault() {
     let rig = Rig::new();
     let config: PipeConfig = toml::from_str("command = ['/nowhere/program']").unwrap();
-    let pipe = Pipe::new(&config, "h", &rig.cut_off).unwrap();
+    let pipe = Pipe::new(&config, "program", "h", &rig.cut_off).unwrap();
     let handled = rig.run(&pipe, "<>", &["a@b"]);
     let trouble = handled.trouble.unwrap();
     assert!(handled.outcomes.is_empty() && trouble.as_str().starts_with("failed to run /nowhere/program: "));
