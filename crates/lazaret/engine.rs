@@ -119,7 +119,7 @@ impl Engine {
         let all_dispatched = self.dispatched.load(Ordering::Acquire) == routed;
         let (_, former) = self.dispatchers.split_first().expect("an engine has a dispatcher");
         let all_dispatched = all_dispatched && former.iter().all(JoinHandle::is_finished);
-        Ok(all_dispatched && self.delivery.in_flight() == 0)
+        Ok(all_dispatched && self.delivery.is_idle())
     }
 
     /// Stops everything. What is not finished goes back unmarked.

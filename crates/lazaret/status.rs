@@ -6,6 +6,7 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+use lazaret_delivery::{BreakerState, NextHopStatus};
 use lazaret_spool::{Counts, Spool};
 use lazaret_worker::WorkerStatus;
 use serde::{Deserialize, Serialize};
@@ -80,6 +81,55 @@ pub struct Transport {
     delivered: u64,
     failed: u64,
     trouble: Option<String>,
+    /// Messages in `waiting/` that are called back once there is room.
+    parked: u64,
+    next_hops: Vec<NextHop>,
+}
+
+/// A next hop, as it is shown.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct NextHop {
+    next_hop: String,
+    /// `closed`: it is asked; `open`: it is not; `half-open`: a probe is under way.
+    breaker: String,
+    /// In how many seconds the next probe may begin.
+    next_probe_seconds: Option<u64>,
+    /// What is wrong with it.
+    trouble: Option<String>,
+    /// For how many seconds it has not done what it was asked.
+    trouble_seconds: Option<u64>,
+}
+
+impl From<NextHopStatus> for NextHop {
+    fn from(status: NextHopStatus) -> Self {
+        let (breaker, next_probe) = match status.breaker {
+            BreakerState::Closed => ("closed", None),
+            BreakerState::Open(left) => ("open", Some(left.as_secs())),
+            BreakerState::HalfOpen => ("half-open", None),
+        };
+        let (trouble, lasting) = status.trouble.unzip();
+        Self {
+            next_hop: status.next_hop.to_string(),
+            breaker: breaker.to_owned(),
+            next_probe_seconds: next_probe,
+            trouble: trouble.map(|trouble| trouble.to_string()),
+            trouble_seconds: lasting.map(|lasting| lasting.as_secs()),
+        }
+    }
+}
+
+impl NextHop {
+    /// One line, without its end.
+    fn as_text(&self) -> String {
+        let Some(trouble) = &self.trouble else { return format!("{} all right", self.next_hop) };
+        let lasting = self.trouble_seconds.unwrap_or_default();
+        let next = match (self.breaker.as_str(), self.next_probe_seconds) {
+            ("open", Some(seconds)) => format!("not asked, next probe in {seconds} s"),
+            ("half-open", _) => "a probe is under way".to_owned(),
+            _ => "still asked".to_owned(),
+        };
+        format!("{} IN TROUBLE for {lasting} s: {trouble}; {next}", self.next_hop)
+    }
 }
 
 impl From<lazaret_delivery::Status> for Transport {
@@ -91,6 +141,8 @@ impl From<lazaret_delivery::Status> for Transport {
             delivered: status.delivered,
             failed: status.failed,
             trouble: status.trouble.map(|trouble| format!("{} {}", trouble.time, trouble.what)),
+            parked: status.parked as u64,
+            next_hops: status.next_hops.into_iter().map(Into::into).collect(),
         }
     }
 }
@@ -178,10 +230,18 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
     for transport in &status.transports {
         let _ = write!(
             text,
-            "  transport {:<12} queued {:>6}  active {:>4}  delivered {:>9}  failed {:>6}",
-            transport.name, transport.queued, transport.active, transport.delivered, transport.failed
+            "  transport {:<12} queued {:>6}  active {:>4}  parked {:>6}  delivered {:>9}  failed {:>6}",
+            transport.name,
+            transport.queued,
+            transport.active,
+            transport.parked,
+            transport.delivered,
+            transport.failed
         );
         let _ = writeln!(text, "  {}", transport.trouble.as_deref().unwrap_or(""));
+        for next_hop in &transport.next_hops {
+            let _ = writeln!(text, "    next hop {}", next_hop.as_text());
+        }
     }
     text
 }

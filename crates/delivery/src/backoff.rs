@@ -1,4 +1,5 @@
-//! When a message that could not be delivered is tried again.
+//! When a message that could not be delivered is tried again, or a next hop that
+//! was in trouble.
 //!
 //! Each round waits twice as long as the one before, up to a limit, and a
 //! little less than that, so that messages that failed together don't come
@@ -21,18 +22,28 @@ impl RetryConfig {
     /// failed in another.
     #[must_use]
     pub fn pause(&self, id: MessageId, attempts: u32) -> Duration {
-        let doubled = self.first.saturating_mul(1 << attempts.min(DOUBLINGS_MAX));
-        let longest = doubled.min(self.max);
-        let jitter = f64::from(scattered(id, attempts)) / f64::from(u32::MAX);
-        longest - (longest / JITTER_DIVISOR).mul_f64(jitter)
+        pause(self.first, self.max, unique(id), attempts)
     }
 }
 
+/// What makes the jitter of a message differ from that of others.
+pub(crate) fn unique(id: MessageId) -> u64 {
+    u64::try_from(id.to_u128() & u128::from(u64::MAX)).expect("64 bits fit into 64")
+}
+
+/// How long to wait after a failure with so many before it: `first`, doubled each
+/// time up to `max`, less jitter.
+pub(crate) fn pause(first: Duration, max: Duration, unique: u64, round: u32) -> Duration {
+    let doubled = first.saturating_mul(1 << round.min(DOUBLINGS_MAX));
+    let longest = doubled.min(max);
+    let jitter = f64::from(scattered(unique, round)) / f64::from(u32::MAX);
+    longest - (longest / JITTER_DIVISOR).mul_f64(jitter)
+}
+
 /// A number that looks random but is the same for the same round of the same
-/// message (the finalizer of `SplitMix64`).
-fn scattered(id: MessageId, attempts: u32) -> u32 {
-    let unique = u64::try_from(id.to_u128() & u128::from(u64::MAX)).expect("64 bits fit into 64");
-    let mut number = unique.wrapping_add(u64::from(attempts).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+/// (the finalizer of `SplitMix64`).
+fn scattered(unique: u64, round: u32) -> u32 {
+    let mut number = unique.wrapping_add(u64::from(round).wrapping_mul(0x9e37_79b9_7f4a_7c15));
     number = (number ^ (number >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     number = (number ^ (number >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
     (number >> 32) as u32

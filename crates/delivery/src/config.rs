@@ -92,6 +92,9 @@ pub struct SmtpConfig {
     /// How long each step may take.
     #[serde(default)]
     pub timeouts: Timeouts,
+    /// When a next hop is not asked for a while.
+    #[serde(default)]
+    pub breaker: BreakerConfig,
 }
 
 impl SmtpConfig {
@@ -150,6 +153,30 @@ impl Default for Timeouts {
             transaction: Duration::from_secs(1800),
             idle: Duration::from_secs(2),
         }
+    }
+}
+
+/// `[transport.NAME.breaker]`: a next hop that fails again and again is not asked
+/// for a while, and then by one connection at a time. What is for it waits
+/// meanwhile, without an attempt counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct BreakerConfig {
+    /// Failures in a row: connections refused, broken or silent. Replies to a
+    /// message, even refusals, are none. Default 5.
+    pub failures: u32,
+    /// Pause before the first probe; it doubles with each probe that fails.
+    /// Default `5s`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub pause_first: Duration,
+    /// Longest pause between two probes. Default `2m`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub pause_max: Duration,
+}
+
+impl Default for BreakerConfig {
+    fn default() -> Self {
+        Self { failures: 5, pause_first: Duration::from_secs(5), pause_max: Duration::from_secs(120) }
     }
 }
 
@@ -233,6 +260,11 @@ pub enum ConfigError {
         /// Which key.
         key: &'static str,
     },
+    /// The breaker would never open, or its pauses contradict each other.
+    #[error(
+        "[transport.{0}] breaker: failures must be at least 1, pause_first longer than 0s and not longer than pause_max"
+    )]
+    Breaker(String),
     /// The pauses contradict each other.
     #[error("[retry] first: must be longer than 0s and not longer than max")]
     Retry,
@@ -337,6 +369,10 @@ impl SmtpConfig {
         }
         if let Some(next_hop) = self.next_hops.iter().find(|next_hop| !is_host_and_port(next_hop)) {
             return Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: next_hop.clone() });
+        }
+        let BreakerConfig { failures, pause_first, pause_max } = self.breaker;
+        if failures == 0 || pause_first.is_zero() || pause_first > pause_max {
+            return Err(ConfigError::Breaker(name.to_owned()));
         }
         let Timeouts { connect, greeting, command, data, end_of_data, transaction, idle: _ } = self.timeouts;
         let steps = [

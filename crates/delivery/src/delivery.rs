@@ -11,18 +11,22 @@ use std::io;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, select};
-use lazaret_spool::{Outbound, SpoolError, Throttle};
+use lazaret_spool::{Outbound, Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
 use crate::config::{Config, ConfigError, RetryConfig};
 use crate::cutoff::CutOff;
+use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
 use crate::sockets::Sockets;
 use crate::task::{Fate, Task};
 use crate::transport::{Hands, Transport};
+
+/// How often it is looked whether something that waits on disk can be taken.
+const CALL_EVERY: Duration = Duration::from_millis(50);
 
 /// Number of a transport, from [`Delivery::transport`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -43,6 +47,8 @@ pub struct Delivery {
     ids: BTreeMap<String, TransportId>,
     /// What tells the threads to stop: its end.
     stop: Mutex<Option<Sender<Infallible>>>,
+    /// The thread that calls messages back.
+    keeper: Mutex<Option<JoinHandle<()>>>,
     /// Ends with the last thread.
     ended: Receiver<Infallible>,
 }
@@ -91,7 +97,8 @@ impl Delivery {
         let pools = config.transports.iter().map(|(name, transport)| {
             let (threads, queue) = (transport.threads(), transport.queue());
             let transport = Transport::new(transport, name, &config.hostname, &sockets, &cut_off)?;
-            Ok(Pool::new(name, transport, threads, queue))
+            let parked = (PARKED_TOTAL_MAX / config.transports.len().max(1)).min(PARKED_MAX);
+            Ok(Pool::new(name, transport, (threads, queue), parked))
         });
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),
@@ -112,6 +119,7 @@ impl Delivery {
             ids: config.transports.keys().cloned().zip(ids).collect(),
             shared,
             stop: Mutex::new(Some(stop)),
+            keeper: Mutex::default(),
             ended,
         };
         // One thread each, so that what is queued always has somebody to do it.
@@ -119,6 +127,11 @@ impl Delivery {
             let staffed = delivery.shared.staff(id);
             staffed.map_err(|source| ConfigError::Thread { transport: name.clone(), source })?;
         }
+        let shared = Arc::clone(&delivery.shared);
+        let keeper = thread::Builder::new().name("call back".into()).spawn(move || shared.call_back());
+        let all = || "all".to_owned();
+        let keeper = keeper.map_err(|source| ConfigError::Thread { transport: all(), source })?;
+        *locked(&delivery.keeper) = Some(keeper);
         Ok(delivery)
     }
 
@@ -128,18 +141,21 @@ impl Delivery {
         self.ids.get(name).copied()
     }
 
-    /// Takes over a routed message. Waits for room in the queue of its first
-    /// transport, unless that stands still: then the message waits on disk.
+    /// Takes over a routed message. Waits for room in a transport's queue only
+    /// while that transport is brisk and no other one starves; else the message
+    /// waits on disk until it is called.
     pub fn submit(&self, job: Job) {
-        self.shared.in_flight.fetch_add(1, SeqCst);
-        let task = Task::new(job);
-        let Some((id, pool)) = task.next_transport().and_then(|id| Some((id, self.shared.pool(id)?))) else {
-            // Not a transport of this configuration: routed again with today's.
-            return self.shared.overflow(task);
-        };
-        match pool.queue(task, &self.shared.stopping) {
-            Ok(()) => self.shared.queued(id),
-            Err(task) => self.shared.overflow(*task),
+        let shared = &self.shared;
+        shared.in_flight.fetch_add(1, SeqCst);
+        let mut task = Task::new(job);
+        let Some((id, pool)) = shared.choose(&mut task) else { return shared.overflow(task, None) };
+        if pool.transport.refuses() {
+            return shared.overflow(task, Some(pool));
+        }
+        let waits = || !shared.is_stopping() && !shared.pools.iter().any(Pool::starves);
+        match pool.queue(task, waits) {
+            Ok(()) => shared.queued(id),
+            Err(task) => shared.overflow(*task, Some(pool)),
         }
     }
 
@@ -147,6 +163,13 @@ impl Delivery {
     #[must_use]
     pub fn in_flight(&self) -> usize {
         self.shared.in_flight.load(SeqCst)
+    }
+
+    /// Whether nothing is in hand, nor waits on disk to be called.
+    #[must_use]
+    pub fn is_idle(&self) -> bool {
+        // In this order: what is called is in neither until it comes.
+        self.shared.pools.iter().all(Pool::is_done) && self.in_flight() == 0
     }
 
     /// How each transport is doing, by name.
@@ -173,6 +196,11 @@ impl Delivery {
                 error!("a delivery thread panicked");
             }
         }
+        if let Some(keeper) = locked(&self.keeper).take()
+            && keeper.join().is_err()
+        {
+            error!("the thread that calls messages back panicked");
+        }
         self.shared.pools.iter().for_each(|pool| self.shared.put_back_queue(pool));
         info!("deliveries stopped");
     }
@@ -191,6 +219,40 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 impl Shared {
     pub(crate) fn pool(&self, id: TransportId) -> Option<&Pool> {
         self.pools.get(usize::from(id.0))
+    }
+
+    /// The transport that has a message next: one that may do something for it,
+    /// if there is one. `None` if it is none of this configuration.
+    pub(crate) fn choose(&self, task: &mut Task) -> Option<(TransportId, &Pool)> {
+        task.prefer(|id| self.pool(id).is_none_or(|pool| !pool.transport.refuses()));
+        let id = task.next_transport()?;
+        Some((id, self.pool(id)?))
+    }
+
+    /// Calls back what waits on disk for transports that can take it now, again
+    /// and again; at the stop, everything.
+    fn call_back(&self) {
+        while self.stopped.recv_timeout(CALL_EVERY) == Err(RecvTimeoutError::Timeout) {
+            self.pools.iter().for_each(|pool| self.wake(pool, pool.call()));
+        }
+        // Whoever starts next knows nothing of this list.
+        self.pools.iter().for_each(|pool| self.wake(pool, pool.parked.call(usize::MAX, Instant::now())));
+    }
+
+    fn wake(&self, pool: &Pool, messages: Vec<Waiting>) {
+        for message in messages {
+            match message.wake() {
+                _ if self.is_broken() => return,
+                Ok(true) => {}
+                // Somebody moved it.
+                Ok(false) => pool.parked.came(),
+                Err(error) if error.severity() == Severity::NoRoom => {
+                    pool.parked.came();
+                    pool.parked.add(message.name.id, message);
+                }
+                Err(error) => return self.broken_by(error),
+            }
+        }
     }
 
     /// Whether nothing new may be started.
@@ -261,9 +323,13 @@ impl Shared {
     /// The message is moved on; nothing is in hand of it any more.
     pub(crate) fn landed(&self, result: Result<(), SpoolError>) {
         self.in_flight.fetch_sub(1, SeqCst);
-        if let Err(error) = result
-            && !self.broken.swap(true, SeqCst)
-        {
+        if let Err(error) = result {
+            self.broken_by(error);
+        }
+    }
+
+    fn broken_by(&self, error: SpoolError) {
+        if !self.broken.swap(true, SeqCst) {
             error!(%error, "the spool can't be relied on any more: deliveries end");
             (self.on_broken)(error);
         }

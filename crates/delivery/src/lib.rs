@@ -13,6 +13,7 @@
 
 mod backoff;
 mod braces;
+mod breaker;
 mod config;
 mod copy;
 mod cutoff;
@@ -20,7 +21,9 @@ mod delivery;
 mod discard;
 mod lines;
 mod maildir;
+mod next_hop;
 mod parcel;
+mod parked;
 mod pipe;
 mod pool;
 mod recipient;
@@ -37,13 +40,15 @@ mod tests;
 mod trace;
 mod transport;
 
+pub use breaker::BreakerState;
 pub use config::{
-    Config, ConfigError, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig, THREADS_MAX,
-    TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
+    BreakerConfig, Config, ConfigError, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig,
+    THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
 };
 pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};
 pub use maildir::{Template, TemplateError, VALUE_BYTES_MAX};
+pub use next_hop::NextHopStatus;
 pub use pipe::{CommandError, PIPE_RECIPIENTS_MAX, PipeConfig, PipeError, UserError};
 pub use pool::Status;
 pub use trace::received;

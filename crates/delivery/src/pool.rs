@@ -1,25 +1,36 @@
 //! The threads of one transport and the queue before them.
 //!
 //! A next hop that hangs occupies its own pool's threads and no others. The
-//! queue is bounded; nobody must ever wait for room in a queue that does not
-//! move.
+//! queue is bounded, and so is the list of those that wait on disk to be called
+//! into it. Nobody must ever wait for room in a queue that moves slowly, or while
+//! another transport has nothing to do.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, AtomicUsize, Ordering::SeqCst};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, SendTimeoutError, Sender, TrySendError, bounded};
 use lazaret_envelope::{Attempt, Line, Timestamp};
+use lazaret_spool::Waiting;
 
+use crate::next_hop::NextHopStatus;
+use crate::parked::Parked;
 use crate::task::Task;
 use crate::transport::{Outcome, Transport};
 
-/// How long a full queue may stand still before further messages wait on disk.
-pub(crate) const OVERFLOW_AFTER: Duration = Duration::from_secs(2);
+/// Slower than this many messages a second a transport is not waited for: what
+/// is behind the one message that it has no room for would wait as well.
+const BRISK: u32 = 50;
 
-/// How often whoever waits for room looks whether the queue still moves.
-const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The time over which that is measured.
+const PACE_OVER: Duration = Duration::from_secs(1);
+
+/// How often whoever waits for room looks whether that still makes sense.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
+/// A transport that had no mail for so long has no claim to be kept busy.
+const RECENTLY: Duration = Duration::from_secs(10);
 
 /// One transport at work.
 #[derive(Debug)]
@@ -34,8 +45,11 @@ pub(crate) struct Pool {
     load: AtomicUsize,
     /// Messages in a thread's hands.
     active: AtomicUsize,
-    /// When the next hop last did what it was asked, or had nothing to do.
-    moved: Mutex<Instant>,
+    pace: Mutex<Pace>,
+    /// When the latest message came.
+    arrived: Mutex<Option<Instant>>,
+    /// What waits on disk on its account.
+    pub(crate) parked: Parked<Waiting>,
     delivered: AtomicU64,
     failed: AtomicU64,
     trouble: Mutex<Option<Attempt>>,
@@ -56,6 +70,46 @@ pub struct Status {
     pub failed: u64,
     /// What went wrong last, and when.
     pub trouble: Option<Attempt>,
+    /// Messages that wait on disk to be called.
+    pub parked: usize,
+    /// Its next hops.
+    pub next_hops: Vec<NextHopStatus>,
+}
+
+/// How many messages were dealt with of late: in the stretch of time that is not
+/// over yet, and in the one before.
+#[derive(Debug)]
+struct Pace {
+    /// When it last had nothing to do.
+    begun: Instant,
+    since: Instant,
+    now: u32,
+    before: u32,
+}
+
+impl Pace {
+    fn new(now: Instant) -> Self {
+        Self { begun: now, since: now, now: 0, before: 0 }
+    }
+
+    fn turn(&mut self, now: Instant) {
+        let stretches = now.saturating_duration_since(self.since).as_nanos() / PACE_OVER.as_nanos();
+        if stretches > 0 {
+            let before = if stretches == 1 { self.now } else { 0 };
+            *self = Self { since: now, now: 0, before, ..*self };
+        }
+    }
+
+    fn moved(&mut self, now: Instant) {
+        self.turn(now);
+        self.now = self.now.saturating_add(1);
+    }
+
+    fn is_brisk(&mut self, now: Instant) -> bool {
+        self.turn(now);
+        // Who has only begun is given credit.
+        self.now.max(self.before) >= BRISK || now.saturating_duration_since(self.begun) < PACE_OVER
+    }
 }
 
 fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -63,7 +117,12 @@ fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 impl Pool {
-    pub(crate) fn new(name: &str, transport: Transport, threads_max: usize, queue_max: usize) -> Self {
+    pub(crate) fn new(
+        name: &str,
+        transport: Transport,
+        (threads_max, queue_max): (usize, usize),
+        parked_max: usize,
+    ) -> Self {
         let (sender, queue) = bounded(queue_max);
         Self {
             name: Line::escaped(name),
@@ -74,7 +133,9 @@ impl Pool {
             threads: Mutex::default(),
             load: AtomicUsize::new(0),
             active: AtomicUsize::new(0),
-            moved: Mutex::new(Instant::now()),
+            pace: Mutex::new(Pace::new(Instant::now())),
+            arrived: Mutex::default(),
+            parked: Parked::new(parked_max),
             delivered: AtomicU64::new(0),
             failed: AtomicU64::new(0),
             trouble: Mutex::new(None),
@@ -92,9 +153,9 @@ impl Pool {
         })
     }
 
-    /// Queues a message, waiting for room as long as the queue moves; gives it
-    /// back if it does not, or when deliveries are being stopped.
-    pub(crate) fn queue(&self, task: Task, stopping: &AtomicBool) -> Result<(), Box<Task>> {
+    /// Queues a message, waiting for room as long as `waits` says so and the
+    /// transport is brisk; gives the message back if not.
+    pub(crate) fn queue(&self, task: Task, waits: impl Fn() -> bool) -> Result<(), Box<Task>> {
         self.arrives();
         let mut task = task;
         let mut patience = Duration::ZERO;
@@ -103,7 +164,7 @@ impl Pool {
                 Ok(()) => return Ok(()),
                 Err(SendTimeoutError::Timeout(task) | SendTimeoutError::Disconnected(task)) => task,
             };
-            if stopping.load(SeqCst) || locked(&self.moved).elapsed() >= OVERFLOW_AFTER {
+            if !waits() || !locked(&self.pace).is_brisk(Instant::now()) {
                 self.leaves();
                 return Err(Box::new(task));
             }
@@ -113,8 +174,36 @@ impl Pool {
 
     fn arrives(&self) {
         if self.load.fetch_add(1, SeqCst) == 0 {
-            self.moves();
+            locked(&self.pace).begun = Instant::now();
         }
+        *locked(&self.arrived) = Some(Instant::now());
+        self.parked.came();
+    }
+
+    /// Whether it had mail of late and soon has nothing to do.
+    pub(crate) fn starves(&self) -> bool {
+        self.load.load(SeqCst) < self.queue_max().div_ceil(2)
+            && locked(&self.arrived).is_some_and(|arrived| arrived.elapsed() < RECENTLY)
+            && !self.transport.refuses()
+    }
+
+    /// Messages from the list that there is something to do for now: as many as
+    /// bring the queue to the half; one, where a probe decides how it goes on.
+    pub(crate) fn call(&self) -> Vec<Waiting> {
+        if self.parked.len() == 0 || self.transport.refuses() {
+            return Vec::new();
+        }
+        let wanted = if self.transport.troubled_for().is_zero() { self.queue_max().div_ceil(2) } else { 1 };
+        self.parked.call(wanted.saturating_sub(self.load.load(SeqCst)), Instant::now())
+    }
+
+    /// Whether nothing waits on disk that would be called.
+    pub(crate) fn is_done(&self) -> bool {
+        self.transport.refuses() || self.parked.is_done(Instant::now())
+    }
+
+    fn queue_max(&self) -> usize {
+        self.sender.capacity().unwrap_or(usize::MAX)
     }
 
     /// Does the work on a message that was taken out of the queue.
@@ -132,7 +221,7 @@ impl Pool {
 
     /// The next hop did what it was asked.
     pub(crate) fn moves(&self) {
-        *locked(&self.moved) = Instant::now();
+        locked(&self.pace).moved(Instant::now());
     }
 
     /// Starts another thread if there is more to do than threads to do it.
@@ -177,6 +266,27 @@ impl Pool {
             delivered: self.delivered.load(SeqCst),
             failed: self.failed.load(SeqCst),
             trouble: locked(&self.trouble).clone(),
+            parked: self.parked.len(),
+            next_hops: self.transport.next_hops().iter().map(|next_hop| next_hop.status()).collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_moves_of_late_is_brisk() {
+        let start = Instant::now();
+        let at = |millis| start + Duration::from_millis(millis);
+        let mut pace = Pace::new(start);
+        assert!(pace.is_brisk(at(20)), "credit");
+        pace.begun -= PACE_OVER;
+        (1..BRISK).for_each(|_| pace.moved(at(10)));
+        assert!(!pace.is_brisk(at(20)));
+        pace.moved(at(30));
+        assert!(pace.is_brisk(at(40)) && pace.is_brisk(at(1500)));
+        assert!(!pace.is_brisk(at(3000)));
     }
 }

@@ -10,9 +10,10 @@ use std::thread;
 use std::time::Duration;
 
 use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
-use lazaret_spool::{Done, Message, Severity, SpoolError, Unreadable};
-use tracing::{debug, error, warn};
+use lazaret_spool::{Done, Message, Name, Severity, SpoolError, Unreadable, Waiting};
+use tracing::{debug, error};
 
+use crate::backoff;
 use crate::delivery::Shared;
 use crate::parcel::Parcel;
 use crate::pool::Pool;
@@ -20,8 +21,9 @@ use crate::task::{Fate, Task, key};
 use crate::trace;
 use crate::transport::{Handled, Hands, Outcome};
 
-/// How soon a message comes back that found no room in a queue.
-const OVERFLOW_DUE: Duration = Duration::from_secs(30);
+/// How soon a message that could not be tried comes back, at least, if it is not
+/// called before.
+const STAND_BY_MIN: Duration = Duration::from_secs(30);
 
 /// How often a journal without room on its disk is tried again.
 const NOTE_TRIES: u32 = 30;
@@ -35,12 +37,16 @@ impl Shared {
         if self.is_stopping() {
             return self.conclude(task, Fate::PutBack, None);
         }
+        if pool.transport.refuses() {
+            return self.pass(task);
+        }
         let message = match task.outbound.open() {
             Ok(message) => message,
             Err(unreadable) => return self.conclude(task, unreadable_fate(&unreadable), None),
         };
         match self.transactions(pool, hands, &mut task, &message) {
-            Ok(Fate::Pass(next)) => self.pass(task, next),
+            Ok(Fate::Pass) => self.pass(task),
+            Ok(Fate::Wait) => self.wait(task, &message.envelope, pool),
             Ok(fate) => self.conclude(task, fate, Some(&message.envelope)),
             Err(error) => self.landed(Err(error)),
         }
@@ -58,6 +64,7 @@ impl Shared {
             Err(error) if error.severity() == Severity::NoRoom => return Ok(Fate::Wait),
             journal => journal?,
         };
+        let transport = task.next_transport();
         let places = match task.begin(&pool.name, &message.envelope, &journal) {
             Ok(places) => places,
             Err(fate) => return Ok(fate),
@@ -75,6 +82,10 @@ impl Shared {
             }
             let (now, later) = left.split_at(left.len().min(pool.transport.recipients_max()));
             left = match pool.transport.transaction(hands, &parcel, now) {
+                Ok(handled) if handled.outcomes.is_empty() && handled.trouble.is_none() => {
+                    transport.into_iter().for_each(|id| task.put_off(id));
+                    break;
+                }
                 Ok(handled) => account(pool, task, &message.envelope, (now, later), handled),
                 Err(damaged) => return Ok(Fate::Quarantine(Cause::Damaged, damaged.0)),
             };
@@ -113,7 +124,7 @@ impl Shared {
 
     /// Hands a message to its next transport. Never waits: a thread of this
     /// transport must not hang because of another.
-    fn pass(self: &Arc<Self>, mut task: Task, next: crate::TransportId) {
+    fn pass(self: &Arc<Self>, mut task: Task) {
         if self.is_stopping() {
             return self.conclude(task, Fate::PutBack, None);
         }
@@ -122,21 +133,64 @@ impl Shared {
             Ok(false) => return self.conclude(task, Fate::Wait, None),
             Err(error) => return self.landed(Err(error)),
         }
-        let Some(pool) = self.pool(next) else { return self.overflow(task) };
+        let Some((id, pool)) = self.choose(&mut task) else { return self.overflow(task, None) };
+        if pool.transport.refuses() {
+            return self.overflow(task, Some(pool));
+        }
         match pool.try_queue(task) {
-            Ok(()) => self.queued(next),
-            Err(task) => self.overflow(*task),
+            Ok(()) => self.queued(id),
+            Err(task) => self.overflow(*task, Some(pool)),
         }
     }
 
-    /// A message for which there is no room waits on disk.
-    pub(crate) fn overflow(&self, task: Task) {
+    /// A message that a transport has no room for, or that its next hops may not
+    /// be asked about now, waits on disk. That is no attempt, unless there was
+    /// one by another transport.
+    pub(crate) fn overflow(&self, task: Task, pool: Option<&Pool>) {
         if self.is_stopping() {
             return self.conclude(task, Fate::PutBack, None);
         }
-        warn!(id = %task.outbound.name().id, "no room in the transport's queue");
-        let waits = task.outbound.wait_until(Timestamp::now() + OVERFLOW_DUE);
-        self.landed(waits.map(drop));
+        if task.has_failed() {
+            return self.conclude(task, Fate::Wait, None);
+        }
+        let name = task.outbound.name();
+        let troubled = pool.map_or(Duration::ZERO, |pool| pool.transport.troubled_for());
+        // One that can't be listed comes back by itself: not too often.
+        let full = pool.is_none_or(|pool| pool.parked.is_full());
+        let longest = if full { self.retry.max } else { troubled.max(STAND_BY_MIN).min(self.retry.max) };
+        let pause = backoff::pause(longest, longest, backoff::unique(name.id), name.generation);
+        let waits = task.outbound.stand_by(Timestamp::now() + pause);
+        self.listed(pool, waits);
+    }
+
+    /// A message that failed waits for its time; where that was the next hop's
+    /// trouble, until it is well again.
+    fn wait(&self, mut task: Task, envelope: &Envelope, pool: &Pool) {
+        if !pool.transport.refuses() || self.is_stopping() || self.is_broken() {
+            return self.conclude(task, Fate::Wait, Some(envelope));
+        }
+        if let Err(error) = self.note(&mut task) {
+            return self.landed(Err(error));
+        }
+        let due = self.due(task.outbound.name());
+        let waits = task.outbound.wait_until(due);
+        self.listed(Some(pool), waits.map(Some));
+    }
+
+    fn listed(&self, pool: Option<&Pool>, waits: Result<Option<Waiting>, SpoolError>) {
+        let waiting = match waits {
+            Ok(waiting) => waiting,
+            Err(error) => return self.landed(Err(error)),
+        };
+        if let (Some(pool), Some(waiting)) = (pool, waiting) {
+            pool.parked.add(waiting.name.id, waiting);
+        }
+        self.landed(Ok(()));
+    }
+
+    /// When a message that has just failed is tried again.
+    fn due(&self, name: Name) -> Timestamp {
+        Timestamp::now() + self.retry.pause(name.id, name.attempts)
     }
 
     /// Moves a message to where it belongs now.
@@ -174,10 +228,7 @@ impl Shared {
                 let report = envelope.into_iter().fold(report, Report::about);
                 task.outbound.defer(&report)
             }
-            (Fate::Wait, _) if !self.is_stopping() => {
-                let due = now + self.retry.pause(name.id, name.attempts);
-                task.outbound.wait_until(due).map(drop)
-            }
+            (Fate::Wait, _) if !self.is_stopping() => task.outbound.wait_until(self.due(name)).map(drop),
             (Fate::Gone, _) => Ok(()),
             _ => task.outbound.put_back(),
         }

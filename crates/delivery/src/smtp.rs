@@ -10,15 +10,17 @@ mod wire;
 
 pub(crate) use session::Session;
 
+use std::io::ErrorKind;
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
 use lazaret_envelope::{Line, Span, Transaction};
 use lazaret_smtp::client::{Finished, Mail, Outcome as Reported, Step};
-use tracing::warn;
+use tracing::{debug, warn};
 
 use crate::config::{SmtpConfig, Timeouts};
+use crate::next_hop::{NextHop, Ticket};
 use crate::parcel::{Damaged, Parcel};
 use crate::sockets::Sockets;
 use crate::transport::{Handled, Outcome};
@@ -33,22 +35,25 @@ pub(crate) const RECIPIENTS_PER_TRANSACTION_MAX: usize = 1000;
 /// A transport that delivers by SMTP.
 #[derive(Debug)]
 pub(crate) struct Smtp {
-    name: String,
     hostname: String,
-    next_hops: Vec<String>,
+    next_hops: Vec<Arc<NextHop>>,
     timeouts: Timeouts,
     sockets: Arc<Sockets>,
 }
 
 impl Smtp {
     pub(crate) fn new(config: &SmtpConfig, name: &str, hostname: &str, sockets: &Arc<Sockets>) -> Self {
+        let next_hop = |next_hop: &String| Arc::new(NextHop::new(name, next_hop, config.breaker));
         Self {
-            name: name.to_owned(),
             hostname: hostname.to_owned(),
-            next_hops: config.next_hops.clone(),
+            next_hops: config.next_hops.iter().map(next_hop).collect(),
             timeouts: config.timeouts,
             sockets: Arc::clone(sockets),
         }
+    }
+
+    pub(crate) fn next_hops(&self) -> &[Arc<NextHop>] {
+        &self.next_hops
     }
 
     /// One transaction, over the connection that was kept or a new one.
@@ -61,70 +66,51 @@ impl Smtp {
         let deadline = Instant::now() + self.timeouts.transaction;
         let mail = mail(parcel, places);
         if let Some(mut session) = kept.take()
+            && let next_hop = Arc::clone(session.next_hop())
+            && self.is_first_choice(&next_hop)
+            && let Some(ticket) = next_hop.ask()
             && session.ready(deadline).is_ok()
         {
             let (finished, ended) = session.transact(mail.clone(), parcel, deadline)?;
             if !is_stale(&finished, ended.as_ref()) {
-                return Ok(self.handled(kept, session, finished, ended));
+                return Ok(handled(kept, session, ticket, finished, ended));
             }
         }
-        let mut session = match self.open(deadline) {
-            Ok(session) => session,
-            Err(trouble) => return Ok(Handled { outcomes: Vec::new(), trouble: Some(trouble) }),
-        };
-        let (finished, ended) = session.transact(mail, parcel, deadline)?;
-        Ok(self.handled(kept, session, finished, ended))
-    }
-
-    /// What became of the transaction; the connection is kept if it is sound.
-    fn handled(
-        &self,
-        kept: &mut Option<Session>,
-        session: Session,
-        finished: Finished,
-        ended: Option<Ended>,
-    ) -> Handled {
-        let told = |reply: &dyn std::fmt::Display| Line::escaped(format!("{}: {reply}", session.next_hop()));
-        let outcomes = finished.deliveries.iter().map(|delivery| match &delivery.outcome {
-            Reported::Delivered(reply) => Outcome::Delivered(told(reply)),
-            Reported::Transient(reply) => Outcome::Transient(told(reply)),
-            Reported::Permanent(reply) => Outcome::Permanent(told(reply)),
-        });
-        let outcomes = outcomes.collect();
-        let Some(ended) = ended else {
-            *kept = Some(session);
-            return Handled { outcomes, trouble: None };
-        };
-        warn!(transport = %self.name, next_hop = %session.next_hop(), address = %session.address(),
-            why = %ended.why, uncertain = finished.uncertain, "next hop was lost during a transaction");
-        Handled { outcomes, trouble: Some(told(&ended.why)) }
-    }
-
-    /// A connection that is ready for a transaction, to the first next hop that
-    /// gives one.
-    fn open(&self, deadline: Instant) -> Result<Session, Line> {
-        let mut troubles = Vec::with_capacity(self.next_hops.len());
+        let mut troubles = Vec::new();
         for next_hop in &self.next_hops {
-            match self.open_one(next_hop, deadline) {
-                Ok(session) => return Ok(session),
-                Err(why) => troubles.push(format!("{next_hop}: {why}")),
+            let Some(ticket) = next_hop.ask() else { continue };
+            match self.open(next_hop, deadline) {
+                Ok(mut session) => {
+                    let (finished, ended) = session.transact(mail, parcel, deadline)?;
+                    return Ok(handled(kept, session, ticket, finished, ended));
+                }
+                Err(why) => {
+                    ticket.failed(&why);
+                    troubles.push(format!("{next_hop}: {why}"));
+                }
             }
         }
-        Err(Line::escaped(troubles.join("; ")))
+        let trouble = (!troubles.is_empty()).then(|| Line::escaped(troubles.join("; ")));
+        Ok(Handled { outcomes: Vec::new(), trouble })
     }
 
-    /// Every address of a next hop is tried.
-    fn open_one(&self, next_hop: &str, deadline: Instant) -> Result<Session, Line> {
-        let addresses = next_hop.to_socket_addrs().map_err(|error| {
-            warn!(transport = %self.name, %next_hop, %error, "next hop has no address");
-            Line::escaped(format!("no address: {error}"))
-        })?;
+    /// Whether no next hop that stands before this one may be asked.
+    fn is_first_choice(&self, next_hop: &Arc<NextHop>) -> bool {
+        let before = self.next_hops.iter().take_while(|other| !Arc::ptr_eq(other, next_hop));
+        before.into_iter().all(|other| other.refuses())
+    }
+
+    /// A connection that is ready for a transaction, to the first address of a
+    /// next hop that gives one.
+    fn open(&self, next_hop: &Arc<NextHop>, deadline: Instant) -> Result<Session, Line> {
+        let addresses = next_hop.name().to_socket_addrs();
+        let addresses = addresses.map_err(|error| Line::escaped(format!("no address: {error}")))?;
         let mut last = Line::escaped("no address");
         for address in addresses {
             match self.connect(next_hop, address, deadline) {
                 Ok(session) => return Ok(session),
                 Err(why) => {
-                    warn!(transport = %self.name, %next_hop, %address, %why, "next hop can't be used");
+                    debug!(%next_hop, %address, %why, "no connection");
                     last = why;
                 }
             }
@@ -132,19 +118,53 @@ impl Smtp {
         Err(last)
     }
 
-    fn connect(&self, next_hop: &str, address: SocketAddr, deadline: Instant) -> Result<Session, Line> {
+    fn connect(
+        &self,
+        next_hop: &Arc<NextHop>,
+        address: SocketAddr,
+        deadline: Instant,
+    ) -> Result<Session, Line> {
         let limit = self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()));
         let socket = self.sockets.connect(address, limit).map_err(|error| match error.kind() {
-            std::io::ErrorKind::TimedOut => {
+            ErrorKind::TimedOut => {
                 Line::escaped(format!("{address} does not accept a connection for {}", Span(limit)))
             }
+            ErrorKind::ConnectionRefused => Line::escaped(format!("{address} refuses connections")),
             _ => Line::escaped(format!("failed to connect to {address}: {error}")),
         })?;
-        let wire = Wire::new(socket, address, self.timeouts);
-        let mut session = Session::new(wire, next_hop, &self.hostname);
+        let wire = Wire::new(socket, self.timeouts);
+        let mut session = Session::new(wire, Arc::clone(next_hop), &self.hostname);
         session.ready(deadline)?;
         Ok(session)
     }
+}
+
+/// What became of a transaction; the connection is kept if it is sound.
+fn handled(
+    kept: &mut Option<Session>,
+    session: Session,
+    ticket: Ticket<'_>,
+    finished: Finished,
+    ended: Option<Ended>,
+) -> Handled {
+    let told = |reply: &dyn std::fmt::Display| Line::escaped(format!("{}: {reply}", session.next_hop()));
+    let outcomes = finished.deliveries.iter().map(|delivery| match &delivery.outcome {
+        Reported::Delivered(reply) => Outcome::Delivered(told(reply)),
+        Reported::Transient(reply) => Outcome::Transient(told(reply)),
+        Reported::Permanent(reply) => Outcome::Permanent(told(reply)),
+    });
+    let outcomes = outcomes.collect();
+    let Some(ended) = ended else {
+        ticket.succeeded();
+        *kept = Some(session);
+        return Handled { outcomes, trouble: None };
+    };
+    if finished.uncertain {
+        // RFC 1047: nobody knows whether it was taken.
+        warn!(next_hop = %session.next_hop(), why = %ended.why, "a message may be delivered twice");
+    }
+    ticket.failed(&ended.why);
+    Handled { outcomes, trouble: Some(told(&ended.why)) }
 }
 
 /// The recipients at these places, and what the message will weigh.

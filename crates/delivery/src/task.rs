@@ -41,7 +41,7 @@ struct Tally {
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Fate {
     /// Another transport is next.
-    Pass(TransportId),
+    Pass,
     /// Every recipient has it.
     Done,
     /// Somebody may get it later.
@@ -72,6 +72,23 @@ impl Task {
     /// The transport that has it next.
     pub(crate) fn next_transport(&self) -> Option<TransportId> {
         self.remaining.front().copied()
+    }
+
+    /// Has the first of its transports that is `fit` be the next one, if any is.
+    pub(crate) fn prefer(&mut self, fit: impl Fn(TransportId) -> bool) {
+        if let Some(place) = self.remaining.iter().position(|&id| fit(id)) {
+            self.remaining.rotate_left(place);
+        }
+    }
+
+    /// Nobody could be tried by this transport now: it has to do all of it later.
+    pub(crate) fn put_off(&mut self, transport: TransportId) {
+        self.remaining.push_back(transport);
+    }
+
+    /// Whether somebody was tried and did not get it.
+    pub(crate) fn has_failed(&self) -> bool {
+        self.tally.transient + self.tally.permanent > 0
     }
 
     /// The places of the recipients that the next transport, of this name, still
@@ -135,7 +152,7 @@ impl Task {
     /// What is to become of it once a transport has done its work.
     pub(crate) fn fate(&self) -> Fate {
         match (self.next_transport(), self.tally.transient, self.tally.permanent) {
-            (Some(next), ..) => Fate::Pass(next),
+            (Some(_), ..) => Fate::Pass,
             (None, 0, 0) => Fate::Done,
             // A refusal for good can wait for the others: the journal can't yet
             // tell it from the rest, so the last round decides.

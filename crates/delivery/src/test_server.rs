@@ -30,23 +30,29 @@ pub(crate) struct Server {
     /// `host:port`
     pub(crate) address: String,
     log: Arc<Mutex<Vec<String>>>,
+    rules: Arc<Mutex<Vec<Rule>>>,
 }
 
 impl Server {
     pub(crate) fn start(rules: &[Rule]) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let address = listener.local_addr().unwrap().to_string();
-        let (log, rules) = (Arc::new(Mutex::new(Vec::new())), Arc::new(rules.to_vec()));
-        let server = Self { address, log: Arc::clone(&log) };
+        let (log, rules) = (Arc::new(Mutex::new(Vec::new())), Arc::new(Mutex::new(rules.to_vec())));
+        let server = Self { address, log: Arc::clone(&log), rules: Arc::clone(&rules) };
         thread::spawn(move || {
             for stream in listener.incoming() {
-                let (log, rules) = (Arc::clone(&log), Arc::clone(&rules));
+                let (log, rules) = (Arc::clone(&log), rules.lock().unwrap().clone());
                 log.lock().unwrap().push("connected".to_owned());
                 // A client that goes away ends the conversation.
                 thread::spawn(move || drop(converse(stream.unwrap(), &rules, &log)));
             }
         });
         server
+    }
+
+    /// Goes by other rules in conversations that begin from now on.
+    pub(crate) fn follow(&self, rules: &[Rule]) {
+        *self.rules.lock().unwrap() = rules.to_vec();
     }
 
     /// What was said to it: commands, and messages as one text each.

@@ -19,6 +19,12 @@ const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
 /// Long enough for whatever must happen on a busy machine.
 const SOON: Duration = Duration::from_secs(20);
 
+const BREAKER: BreakerConfig = BreakerConfig {
+    failures: 3,
+    pause_first: Duration::from_millis(200),
+    pause_max: Duration::from_millis(200),
+};
+
 /// Transports `mail` (Maildir) and `next` (SMTP to the server of the rules).
 struct Rig {
     spool: TestSpool,
@@ -33,7 +39,10 @@ fn config(spool: &TestSpool, server: &Server, connections: usize, queue: usize) 
     let next_hops = vec![server.address.clone()];
     let transports = BTreeMap::from([
         ("mail".to_owned(), TransportConfig::Maildir(MaildirConfig { path, workers: 2, queue: 100 })),
-        ("next".to_owned(), TransportConfig::Smtp(SmtpConfig { next_hops, connections, queue, timeouts })),
+        (
+            "next".to_owned(),
+            TransportConfig::Smtp(SmtpConfig { next_hops, connections, queue, timeouts, breaker: BREAKER }),
+        ),
     ]);
     Config { hostname: "hub.example".into(), transports, retry: RetryConfig::default() }
 }
@@ -197,18 +206,56 @@ fn a_transaction_under_way_may_finish_at_a_stop() {
 }
 
 #[test]
-fn a_queue_that_stands_still_overflows_to_the_disk() {
+fn a_queue_that_stands_still_overflows_to_the_disk_without_an_attempt() {
     let rig = Rig::sized(&[("greeting", Act::Silence)], 1, 1);
-    let start = Instant::now();
     for _ in 0..4 {
         rig.submit(rig.spool.routed("<>", &["a@b"], CONTENT), &["next"]);
+        until(|| rig.status("next").active == 1);
     }
-    assert!(start.elapsed() < pool::OVERFLOW_AFTER * 2, "only the first waits");
-    assert_eq!(rig.spool.counts(), [0, 2, 2, 0]);
-    let pause = rig.spool.names(Dir::Waiting)[0].due.unwrap().duration_since(Timestamp::now());
-    assert!((20..=30).contains(&pause.as_secs()), "{pause:?}");
+    assert_eq!((rig.spool.counts(), rig.status("next").parked), ([0, 2, 2, 0], 2));
+    let name = rig.spool.names(Dir::Waiting)[0];
+    let pause = name.due.unwrap().duration_since(Timestamp::now());
+    assert!((20..=30).contains(&pause.as_secs()) && name.attempts == 0, "{name}");
     drop(rig.delivery);
-    assert_eq!(rig.spool.counts(), [2, 0, 2, 0]);
+    assert_eq!(rig.spool.counts(), [4, 0, 0, 0], "what only waited for room comes back at a stop");
+}
+
+#[test]
+fn mail_for_a_next_hop_in_trouble_waits_for_a_probe_and_then_comes_back_by_itself() {
+    let rig = Rig::sized(&[("greeting", Act::SayAndClose("421 busy\r\n"))], 1, 100);
+    for _ in 0..9 {
+        rig.submit(rig.spool.routed("<>", &["a@b"], CONTENT), &["next"]);
+    }
+    rig.settle();
+    let attempts: u32 = rig.spool.names(Dir::Waiting).iter().map(|name| name.attempts).sum();
+    assert!(attempts < 9, "most were not even tried");
+    // Each probe takes one message; what comes back is routed again.
+    let connections = rig.server.count("connected");
+    until(|| rig.spool.counts()[0] == 1);
+    rig.submit(rig.spool.claimed(), &["next"]);
+    until(|| rig.server.count("connected") == connections + 1);
+    rig.settle();
+    rig.server.follow(&[]);
+    until(|| {
+        let there = rig.spool.counts()[0];
+        (0..there).for_each(|_| rig.submit(rig.spool.claimed(), &["next"]));
+        rig.server.count("message") == 7
+    });
+    rig.settle();
+    // The first two failed before it was known that all would.
+    assert_eq!((rig.spool.counts(), rig.status("next").parked), ([0, 0, 2, 0], 0));
+    assert_eq!(rig.status("next").next_hops[0].trouble, None);
+}
+
+#[test]
+fn who_has_another_transport_too_gets_it_there_first() {
+    let rig = Rig::sized(&[("greeting", Act::Close)], 1, 100);
+    for number in 0..5 {
+        rig.run(&["a@b", &format!("u{number}@b")], &["next", "mail"]);
+    }
+    assert_eq!((rig.mailboxes().len(), rig.spool.counts()[1..].to_vec()), (5, vec![0, 5, 0]));
+    let attempts: Vec<u32> = rig.spool.names(Dir::Waiting).iter().map(|name| name.attempts).collect();
+    assert_eq!(attempts[..3], [1, 1, 1]);
 }
 
 #[test]
@@ -324,6 +371,12 @@ fn jobs_may_come_from_everywhere_at_once() {
         }
     });
     rig.settle();
+    // Some may have found no room while the other transport had nothing to do.
+    until(|| {
+        let there = rig.spool.counts()[0];
+        (0..there).for_each(|_| rig.submit(rig.spool.claimed(), &["next", "mail"]));
+        rig.delivery.is_idle() && rig.spool.counts()[0] == 0
+    });
     assert_eq!((submitted.into_inner(), rig.spool.counts()), (80, [0; 4]));
-    assert_eq!(rig.server.count("message"), 80);
+    assert_eq!((rig.server.count("message"), rig.status("mail").delivered), (80, 80));
 }

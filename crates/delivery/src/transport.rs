@@ -4,7 +4,7 @@
 //! became of each. It must never touch the spool but to read the message.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use lazaret_envelope::Line;
 
@@ -12,6 +12,7 @@ use crate::config::{ConfigError, DiscardConfig, TransportConfig};
 use crate::cutoff::CutOff;
 use crate::discard::{self, Discard};
 use crate::maildir::{Maildir, Template};
+use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 use crate::pipe::Pipe;
 use crate::smtp::{Session, Smtp};
@@ -32,7 +33,8 @@ pub(crate) enum Outcome {
 #[derive(Debug, Default)]
 pub(crate) struct Handled {
     /// One for each recipient that was handed over, in that order; none at all
-    /// where it never came to a transaction.
+    /// where it never came to a transaction, and none without trouble where no
+    /// next hop may be asked now.
     pub(crate) outcomes: Vec<Outcome>,
     /// The next hop is in no state for another transaction, and why.
     pub(crate) trouble: Option<Line>,
@@ -78,6 +80,25 @@ impl Transport {
             TransportConfig::Smtp(smtp) => Self::Smtp(Smtp::new(smtp, name, hostname, sockets)),
             TransportConfig::Discard(DiscardConfig {}) => Self::Discard(Discard::new(name)),
         })
+    }
+
+    /// The next hops, if it has any of its own.
+    pub(crate) fn next_hops(&self) -> &[Arc<NextHop>] {
+        match self {
+            Self::Smtp(smtp) => smtp.next_hops(),
+            Self::Maildir(_) | Self::Pipe(_) | Self::Discard(_) => &[],
+        }
+    }
+
+    /// Whether no next hop may be asked now.
+    pub(crate) fn refuses(&self) -> bool {
+        let next_hops = self.next_hops();
+        !next_hops.is_empty() && next_hops.iter().all(|next_hop| next_hop.refuses())
+    }
+
+    /// For how long no next hop has done what it was asked.
+    pub(crate) fn troubled_for(&self) -> Duration {
+        self.next_hops().iter().map(|next_hop| next_hop.troubled_for()).min().unwrap_or_default()
     }
 
     /// Most recipients of one transaction.

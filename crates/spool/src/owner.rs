@@ -302,8 +302,16 @@ impl Owner {
     /// Moves a message back to `incoming/` without a mark. Where one mark more
     /// would send it to quarantine, that must not depend on a power cut.
     pub(crate) fn put_back(&self, from: (Dir, Name)) -> Result<Option<Name>, SpoolError> {
+        self.move_unmarked(from, (Dir::Incoming, from.1.next()))
+    }
+
+    /// Moves a message out of hands that did nothing to it; `None` if it is gone.
+    pub(crate) fn move_unmarked(
+        &self,
+        from: (Dir, Name),
+        to: (Dir, Name),
+    ) -> Result<Option<Name>, SpoolError> {
         let Name { strikes, interruptions, .. } = from.1;
-        let to = (Dir::Incoming, from.1.next());
         let moved = if strikes >= STRIKES_MAX || interruptions.saturating_add(1) >= INTERRUPTIONS_MAX {
             self.move_durably(from, to)
         } else {

@@ -220,7 +220,22 @@ impl Outbound {
         let name = Name { attempts: name.attempts.saturating_add(1), due: Some(whole_seconds(due)), ..name };
         self.owner.move_durably((Dir::Outbound, self.name), (Dir::Waiting, name))?;
         info!(id = %name.id, attempts = name.attempts, %due, "waiting");
-        Ok(Waiting { name })
+        Ok(Waiting { owner: self.owner, name })
+    }
+
+    /// Nobody could even try: it comes back when due, or is woken before. No
+    /// attempt is counted, and nothing must be durable: lost, it is found in
+    /// `outbound/`. `None` if it is gone.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn stand_by(self, due: Timestamp) -> Result<Option<Waiting>, SpoolError> {
+        let name = Name { due: Some(whole_seconds(due)), ..self.name.next() };
+        let moved = self.owner.move_unmarked((Dir::Outbound, self.name), (Dir::Waiting, name))?;
+        if moved.is_some() {
+            debug!(id = %name.id, %due, "standing by");
+        }
+        Ok(moved.map(|name| Waiting { owner: self.owner, name }))
     }
 
     /// To quarantine, with a report.
@@ -250,10 +265,21 @@ pub enum Told {
 }
 
 /// A message in `waiting/`.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug)]
 pub struct Waiting {
+    owner: Owner,
     /// Its name, with the time at which it is due.
     pub name: Name,
+}
+
+impl Waiting {
+    /// Brings it back to `incoming/`, due or not; whether it was still there.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub fn wake(&self) -> Result<bool, SpoolError> {
+        self.owner.wake(self.name)
+    }
 }
 
 impl Owner {

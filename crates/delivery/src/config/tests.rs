@@ -25,7 +25,8 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(file.transport["m"], TransportConfig::Maildir(maildir));
     let timeouts = Timeouts { greeting: Duration::from_secs(300), ..Timeouts::default() };
     let next_hops = vec!["localhost:25".into(), "[::1]:26".into()];
-    let smtp = SmtpConfig { next_hops, connections: 20, queue: 1000, timeouts };
+    let smtp =
+        SmtpConfig { next_hops, connections: 20, queue: 1000, timeouts, breaker: BreakerConfig::default() };
     assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));
     assert_eq!(file.retry, RetryConfig { first: Duration::from_secs(60), max: Duration::from_secs(3600) });
     assert_eq!(toml::from_str::<File>(&toml::to_string(&file).unwrap()).unwrap(), file);
@@ -45,6 +46,8 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         (SMTP, "next_hops = ['a:1']\nconnections = 0", ["connections: 0", "1 to 1000"]),
         (SMTP, "next_hops = ['a:1']\nconections = 5", ["unknown field `conections`", "connections"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '0s' }", ["timeouts.data", "longer than 0s"]),
+        (SMTP, "next_hops = ['a:1']\nbreaker = { failures = 0 }", ["breaker", "at least 1"]),
+        (SMTP, "next_hops = ['a:1']\nbreaker = { pause_first = '3m' }", ["breaker", "not longer than"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '5' }", ["\"5\" is no span of time", "\"30s\""]),
         (MAILDIR, "path = '/m/{user}'", ["[transport.m] path", "{user}"]),
         (MAILDIR, "path = '/m'\nworkers = 1001", ["workers: 1001", "1 to 1000"]),

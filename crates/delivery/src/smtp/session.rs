@@ -3,7 +3,7 @@
 //! It must never send the final dot behind bytes that are not those that were
 //! accepted.
 
-use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::{Line, Span};
@@ -12,6 +12,7 @@ use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Step};
 use tracing::debug;
 
 use super::wire::{QUIT_WAIT, Wire, WireError};
+use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 
 /// Bytes of replies received at a time.
@@ -28,7 +29,7 @@ const LAST_WORDS: Duration = Duration::from_secs(1);
 pub(crate) struct Session {
     client: Client,
     wire: Wire,
-    next_hop: String,
+    next_hop: Arc<NextHop>,
     /// When it became free.
     free_since: Instant,
     /// What the next hop is asked for just now, and by when.
@@ -52,23 +53,19 @@ enum Unsent {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, next_hop: &str, hostname: &str) -> Self {
+    pub(super) fn new(wire: Wire, next_hop: Arc<NextHop>, hostname: &str) -> Self {
         Self {
             client: Client::new(hostname, Dialect::Smtp),
             wire,
-            next_hop: next_hop.to_owned(),
+            next_hop,
             free_since: Instant::now(),
             asked: None,
             ended: None,
         }
     }
 
-    pub(super) fn next_hop(&self) -> &str {
+    pub(super) fn next_hop(&self) -> &Arc<NextHop> {
         &self.next_hop
-    }
-
-    pub(super) fn address(&self) -> SocketAddr {
-        self.wire.address
     }
 
     /// Until when the connection is kept for another message.

@@ -1,6 +1,7 @@
 //! Conversations with next hops of all kinds.
 
 use super::*;
+use crate::BreakerConfig;
 use crate::parcel::Parcel;
 use crate::test_server::{Act, Rule, Server};
 use crate::test_spool::TestSpool;
@@ -27,7 +28,13 @@ fn timeouts() -> Timeouts {
 
 fn smtp(next_hops: &[&str]) -> Smtp {
     let next_hops = next_hops.iter().map(|&next_hop| next_hop.to_owned()).collect();
-    let config = SmtpConfig { next_hops, connections: 1, queue: 1, timeouts: timeouts() };
+    let config = SmtpConfig {
+        next_hops,
+        connections: 1,
+        queue: 1,
+        timeouts: timeouts(),
+        breaker: BreakerConfig::default(),
+    };
     Smtp::new(&config, "reinject", "hub.example", &Arc::default())
 }
 

@@ -5,7 +5,7 @@
 //! anew. A call must never wait beyond its deadline.
 
 use std::io::{self, ErrorKind, Read, Write};
-use std::net::{SocketAddr, TcpStream};
+use std::net::TcpStream;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -18,7 +18,6 @@ use crate::config::Timeouts;
 #[derive(Debug)]
 pub(super) struct Wire {
     socket: Arc<TcpStream>,
-    pub(super) address: SocketAddr,
     pub(super) timeouts: Timeouts,
 }
 
@@ -44,8 +43,8 @@ impl From<io::Error> for WireError {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Arc<TcpStream>, address: SocketAddr, timeouts: Timeouts) -> Self {
-        Self { socket, address, timeouts }
+    pub(super) fn new(socket: Arc<TcpStream>, timeouts: Timeouts) -> Self {
+        Self { socket, timeouts }
     }
 
     /// Sends all of it.

@@ -13,6 +13,7 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "two sessions accept", run: two_sessions },
     History { name: "a batch is claimed, routed and delivered", run: batch },
     History { name: "recipients are done one by one", run: one_by_one },
+    History { name: "a next hop that is not asked for a while", run: stands_by },
     History { name: "a fault, and an operator who releases", run: fault_and_release },
     History { name: "a fault in delivery, and an operator who deletes", run: fault_and_delete },
     History { name: "a clean stop", run: clean_stop },
@@ -63,6 +64,14 @@ fn one_by_one(life: &mut Life) -> Step {
     let outbound = life.route(1, 1)?;
     life.note(1, &outbound, 2)?;
     life.done(1, outbound)?;
+    life.flush()
+}
+
+fn stands_by(life: &mut Life) -> Step {
+    life.accept(1)?;
+    life.stand_by(1, life.route(0, 1)?)?;
+    life.wake(1)?;
+    life.done(1, life.route(1, 1)?)?;
     life.flush()
 }
 

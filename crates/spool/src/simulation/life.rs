@@ -223,6 +223,12 @@ impl Life {
         Ok(())
     }
 
+    pub(super) fn stand_by(&self, label: u32, outbound: Outbound) -> Step {
+        outbound.stand_by(self.owner.spool().now())?;
+        self.mail(label, super::ledger::Mail::let_go);
+        Ok(())
+    }
+
     pub(super) fn wake(&self, label: u32) -> Step {
         self.owner.wake(self.name(Dir::Waiting, label)?)?;
         Ok(())
