@@ -20,11 +20,14 @@ const LINE_BYTES_MAX: u64 = 64 << 20;
 /// Largest message that is kept.
 const MESSAGE_BYTES_MAX: usize = 128 << 20;
 
+/// The pause between two bytes of a server that has nothing to say.
+const DRIP_EVERY: Duration = Duration::from_millis(20);
+
 /// Most sessions at a time.
 const SESSIONS_MAX: usize = 200;
 
 /// A point of the conversation.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Before the greeting.
     Greeting,
@@ -41,12 +44,14 @@ pub enum Step {
 }
 
 /// What is done at a step instead of going on.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Behaviour {
     /// Answers with this line, such as `451 4.3.0 not now`.
     Reply(&'static str),
     /// Says nothing more, and keeps the connection.
     Hang,
+    /// Says a byte now and then, for as long as the client listens.
+    Drip,
     /// Closes the connection.
     Close,
     /// Answers with this line at the first occasion, and at every so many-th from
@@ -287,6 +292,10 @@ impl Session {
         match behaviour {
             Behaviour::Reply(line) | Behaviour::ReplyEvery(_, line) => self.say(line),
             Behaviour::Close => Err(io::ErrorKind::ConnectionAborted.into()),
+            Behaviour::Drip => loop {
+                self.reader.get_mut().write_all(b"2")?;
+                std::thread::sleep(DRIP_EVERY);
+            },
             // Swallows what comes until the client goes away or we are stopped.
             Behaviour::Hang => loop {
                 self.line()?;

@@ -1,9 +1,11 @@
-//! The paired benchmark: how much poison slows healthy mail down.
+//! The paired benchmark: how much poison, or a next hop that hangs, slows healthy
+//! mail down.
 //!
 //! `cargo xtask bench` runs it. Each pair is a run without poison and one with
 //! it, one after the other, so that what else the machine does meets both. It
 //! says whether the targets are met and must never fail because they are not.
 
+mod hung;
 mod load;
 mod parameters;
 mod report;
@@ -34,6 +36,10 @@ pub fn main(words: impl Iterator<Item = String>) -> ExitCode {
             return ExitCode::from(USAGE);
         }
     };
+    if let Some(hangs) = parameters.hung {
+        hung::run(&parameters, hangs);
+        return ExitCode::SUCCESS;
+    }
     let load = Load::new(&parameters);
     println!("{}", report::about(&parameters, &load));
     let mut pairs = Vec::new();

@@ -4,6 +4,8 @@
 
 use std::num::NonZeroU32;
 
+use super::hung::HangsAt;
+
 /// What can be said.
 pub const HELP: &str = "\
 parameters of the paired benchmark:
@@ -18,6 +20,9 @@ parameters of the paired benchmark:
   --copies          the same few poisonous messages again and again
   --own             own poison and own mail only, though test data is there
   --to-the-end      waits until all poison is dealt with, too; not measured
+  --hung STEP       no poison, but as many messages for a second next hop, which in
+                    the second run of a pair hangs at STEP: greeting, hello, mail,
+                    rcpt, data, dot, or drip (a byte now and then)
   --workers LINE    another line of [workers], such as 'spares = 8'
 TMPDIR names the file system on which everything happens.
 ";
@@ -43,6 +48,8 @@ pub struct Parameters {
     pub own: bool,
     /// A run ends when everything is dealt with.
     pub wait_for_rest: bool,
+    /// Where a second next hop hangs.
+    pub hung: Option<HangsAt>,
     /// More lines of `[workers]`.
     pub workers: String,
 }
@@ -59,6 +66,7 @@ impl Default for Parameters {
             copies: false,
             own: false,
             wait_for_rest: false,
+            hung: None,
             workers: String::new(),
         }
     }
@@ -88,6 +96,11 @@ impl Parameters {
                 "--own" => parameters.own = true,
                 "--to-the-end" => parameters.wait_for_rest = true,
                 "--workers" => parameters.workers += &(value()? + "\n"),
+                "--hung" => {
+                    let step = value()?;
+                    let hangs = HangsAt::named(&step).ok_or_else(|| format!("no such step: {step}"))?;
+                    parameters.hung = Some(hangs);
+                }
                 "-h" | "--help" => return Ok(None),
                 _ => return Err(format!("not understood: {word}")),
             }

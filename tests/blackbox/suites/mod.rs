@@ -12,6 +12,7 @@ mod harness;
 mod interop;
 mod listeners;
 mod mail;
+mod nexthop;
 mod operator;
 mod pipe;
 mod poison;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
     let suites = [
         harness::cases(),
         mail::cases(),
+        nexthop::cases(),
         bad_input::cases(),
         operator::cases(),
         pipe::cases(),
