@@ -253,9 +253,11 @@ fn who_has_another_transport_too_gets_it_there_first() {
     for number in 0..5 {
         rig.run(&["a@b", &format!("u{number}@b")], &["next", "mail"]);
     }
-    assert_eq!((rig.mailboxes().len(), rig.spool.counts()[1..].to_vec()), (5, vec![0, 5, 0]));
-    let attempts: Vec<u32> = rig.spool.names(Dir::Waiting).iter().map(|name| name.attempts).collect();
-    assert_eq!(attempts[..3], [1, 1, 1]);
+    assert_eq!(rig.mailboxes().len(), 5);
+    // One may have been called already, to probe.
+    let names = [Dir::Waiting, Dir::Incoming].map(|dir| rig.spool.names(dir)).concat();
+    let attempts: u32 = names.iter().map(|name| name.attempts).sum();
+    assert_eq!((names.len(), attempts), (5, 3));
 }
 
 #[test]
