@@ -23,6 +23,7 @@ mod paths;
 mod pressure;
 mod reload;
 mod run;
+mod service;
 mod status;
 mod submit;
 mod waiting;

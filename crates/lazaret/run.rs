@@ -12,7 +12,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
-use crossbeam_channel::{Receiver, Sender, bounded, unbounded};
+use crossbeam_channel::{Receiver, Sender, bounded, select, unbounded};
 use lazaret_delivery::TransportConfig;
 use lazaret_envelope::Timestamp;
 use lazaret_intake::{DropWatcher, IntakeGate, Listener, ListenerHandle, Pause, SizeMax};
@@ -26,6 +26,7 @@ use crate::control::{self, Answer, Asked, Part, Request};
 use crate::engine::{Engine, OnBroken, Prepared};
 use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
+use crate::service;
 use crate::status::Status;
 use crate::waiting::{LongestWait, Waiting};
 use crate::watcher::Watcher;
@@ -187,14 +188,17 @@ impl Daemon {
             self.listeners.push(bound.map_err(failed)?);
         }
         exit::print(self.banner())?;
+        service::ready();
+        let (events, heartbeat) = (self.events.clone(), service::heartbeat());
         loop {
-            match self.events.recv() {
-                Ok(event) => {
+            select! {
+                recv(events) -> event => {
+                    let Ok(event) = event else { return Ok(Ended::Asked) };
                     if let Some(ended) = self.handle(event) {
                         return Ok(ended);
                     }
                 }
-                Err(_) => return Ok(Ended::Asked),
+                recv(heartbeat) -> _ => service::alive(),
             }
         }
     }
@@ -269,7 +273,7 @@ impl Daemon {
                 error!(%error, "the spool can't be trusted any more; stopping");
                 Some(Ended::Broken(error))
             }
-            Event::Reload => self.reload().1,
+            Event::Reload => self.reload_told().1,
             Event::Asked((request, answer)) => {
                 let (done, ended) = match &request {
                     Request::Status => (Answer::Status(Box::new(self.status())), None),
@@ -279,7 +283,7 @@ impl Daemon {
                     Request::Repair(word, path) => (control::repair(&self.owner, word, path), None),
                     Request::Pause(part) => (self.pause(*part), None),
                     Request::Resume(part) => (self.resume(*part), None),
-                    Request::Reload => self.reload(),
+                    Request::Reload => self.reload_told(),
                 };
                 // Fails only when the command has given up waiting.
                 let _ = answer.send(done);
@@ -354,6 +358,7 @@ impl Daemon {
     /// Stops everything, intake first. What is not finished goes back unmarked.
     fn stop(self) {
         let started = Instant::now();
+        service::stopping();
         self.stop.store(true, Ordering::Relaxed);
         self.owner.wait_no_more();
         self.listeners.iter().for_each(ListenerHandle::close);

@@ -16,6 +16,7 @@ use crate::engine::Prepared;
 use crate::exit::Failure;
 use crate::pressure::PressureWatch;
 use crate::reload::Reloaded;
+use crate::service;
 
 /// A configuration that was not refused, and what it takes to put it in force.
 struct Next {
@@ -27,9 +28,17 @@ struct Next {
 }
 
 impl Daemon {
+    /// Reloads, and has the service manager know.
+    pub(super) fn reload_told(&mut self) -> (Answer, Option<Ended>) {
+        service::reloading();
+        let done = self.reload();
+        service::ready();
+        done
+    }
+
     /// Reads the configuration again and puts in force what can be. Says what came of
     /// it, and whether that was the daemon's end.
-    pub(super) fn reload(&mut self) -> (Answer, Option<Ended>) {
+    fn reload(&mut self) -> (Answer, Option<Ended>) {
         let (reloaded, next) = match self.prepare() {
             Ok(prepared) => prepared,
             Err(failure) => {

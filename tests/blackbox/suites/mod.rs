@@ -20,6 +20,7 @@ mod postfix;
 mod power;
 mod pressure;
 mod reload;
+mod service;
 mod storm;
 
 use crate::trial::Case;
@@ -33,6 +34,7 @@ pub fn all() -> Vec<Case> {
         bad_input::cases(),
         operator::cases(),
         pipe::cases(),
+        service::cases(),
         check::cases(),
         interop::cases(),
         listeners::cases(),
