@@ -60,7 +60,17 @@ mod tests {
 
     /// Keys whose default depends on the machine, or that show what could be
     /// written and not what holds.
-    const EXAMPLES: [&str; 5] = ["hostname", "count", "spares", "memory_total", "wall-time"];
+    const EXAMPLES: [&str; 9] = [
+        ".hostname",
+        "workers.count",
+        "workers.spares",
+        "workers.memory_total",
+        "workers.faults.wall-time",
+        "transport.program.memory",
+        "transport.program.cpu_time",
+        "transport.program.user",
+        "transport.program.group",
+    ];
 
     /// Lines of settings that are commented out.
     fn is_commented(line: &str) -> bool {
@@ -82,11 +92,15 @@ mod tests {
         let (lines, commented) = (lines(), EMBEDDED.lines().map(is_commented));
         let whole = value(&lines).unwrap_or_else(|| panic!("{:?}", parse(&lines.join("\n")).err()));
         let routes = lines.iter().position(|line| *line == "[[route]]").expect("there is a route");
-        let mut compared = 0;
+        let (mut compared, mut table) = (0, "");
         for (at, commented) in commented.enumerate().take(routes) {
             let line = lines[at];
-            let key = line.split(" = ").next().unwrap_or_default();
-            if !commented || line.starts_with('[') || EXAMPLES.contains(&key) {
+            if line.starts_with('[') {
+                table = line.trim_matches(['[', ']']);
+                continue;
+            }
+            let key = format!("{table}.{}", line.split(" = ").next().unwrap_or_default());
+            if !commented || EXAMPLES.contains(&key.as_str()) {
                 continue;
             }
             let without: Vec<&str> = [&lines[..at], &lines[at + 1..]].concat();
@@ -97,6 +111,16 @@ mod tests {
             }
         }
         assert!(compared > 30, "{compared} settings");
+    }
+
+    #[test]
+    fn no_kind_of_transport_is_left_out() {
+        let error = parse("[transport.x]\ntype = \"\"").unwrap_err().to_string();
+        let kinds: Vec<&str> = error.split('`').skip(3).step_by(2).collect();
+        assert!(kinds.contains(&"maildir") && kinds.len() > 1, "{error}");
+        for kind in kinds {
+            assert!(EMBEDDED.contains(&format!("type = \"{kind}\"\n")), "{kind}");
+        }
     }
 
     #[test]
