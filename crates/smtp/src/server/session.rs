@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use lazaret_envelope::{Line, Origin, Protocol, Recipient, Sender, Transaction};
+use lazaret_envelope::{Address, Line, Origin, Protocol, Recipient, Sender, Transaction};
 
 use super::lines::{Found, Lines};
 use super::questions::{Begin, End};
@@ -251,6 +251,9 @@ impl Session {
         if sender.params.requiretls {
             return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
         }
+        if sender.path.0.as_ref().is_some_and(Address::is_international) && !sender.params.smtputf8 {
+            return not_asked_for("sender");
+        }
         if size.is_some_and(|size| size > self.config.size_max) {
             return too_large(&self.config);
         }
@@ -263,6 +266,9 @@ impl Session {
         let Some(transaction) = &mut self.transaction else {
             return Reply::new(503, [5, 5, 1], "send MAIL first");
         };
+        if recipient.address.is_international() && !transaction.sender.params.smtputf8 {
+            return not_asked_for("recipient");
+        }
         if transaction.recipients.len() >= self.config.recipients_max {
             return Reply::new(452, [4, 5, 3], "too many recipients: send it to the others separately");
         }
@@ -368,6 +374,12 @@ impl Session {
         reply.write(out);
         self.state = State::Closed;
     }
+}
+
+/// RFC 6531 section 3.5: an address with other characters than ASCII, in a
+/// transaction without SMTPUTF8, is answered with "550 or 553" and X.6.7.
+fn not_asked_for(whose: &str) -> Reply {
+    Reply::new(553, [5, 6, 7], format!("the {whose} address is not ASCII: MAIL must ask for SMTPUTF8"))
 }
 
 impl State {

@@ -232,6 +232,43 @@ fn the_origin_tells_how_the_client_said_hello() {
     assert_eq!(origin(b"HELO b\r\n"), ("smtp".into(), Some("b".into())));
 }
 
+/// The transaction that comes of MAIL and RCPT with these arguments.
+fn transaction(from: &str, to: &str) -> String {
+    let text = format!("{HELLO}MAIL FROM:{from}\r\nRCPT TO:{to}\r\nDATA\r\n.\r\n");
+    let seen = talk(Config::default(), &text);
+    let [(transaction, _)] = &seen.messages[..] else { panic!("{from} {to}: {}", seen.replies) };
+    transaction.to_string()
+}
+
+#[test]
+fn addresses_and_parameters_of_all_kinds_get_into_the_envelope() {
+    for (from, to, sender, recipient) in [
+        ("<>", "<Postmaster>", "<>", "<Postmaster>"),
+        ("<postmaster>", "<postmaster@[192.0.2.1]>", "<postmaster>", "<postmaster@[192.0.2.1]>"),
+        ("<\"a b\"@c>", "<\"x>y\\\"@z\"@d>", "<\"a b\"@c>", "<\"x>y\\\"@z\"@d>"),
+        ("<@x.example:a@b>", "<@x.example,@y.example:c@d>", "<a@b>", "<c@d>"),
+        ("<a@[IPv6:2001:db8::1]>", "<c+d=e@f>", "<a@[IPv6:2001:db8::1]>", "<c+d=e@f>"),
+        ("<ä@b> SMTPUTF8 BODY=8BITMIME", "<ü@ö.example>", "<ä@b> BODY=8BITMIME SMTPUTF8", "<ü@ö.example>"),
+        (
+            "<a@b> SIZE=3 RET=HDRS ENVID=QQ+3D314 BODY=7BIT",
+            "<c@d> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;Dana+2Bx@d",
+            "<a@b> BODY=7BIT RET=HDRS ENVID=QQ+3D314",
+            "<c@d> NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;Dana+2Bx@d",
+        ),
+        ("<a@b> ret=full", "<c@d> notify=never", "<a@b> RET=FULL", "<c@d> NOTIFY=NEVER"),
+        ("<a@b> SMTPUTF8", "<c@d> ORCPT=utf-8;x", "<a@b> SMTPUTF8", "<c@d> ORCPT=utf-8;x"),
+    ] {
+        assert_eq!(transaction(from, to), format!("sender {sender}\nrecipient {recipient}\n"));
+    }
+}
+
+#[test]
+fn an_address_that_is_not_ascii_must_be_asked_for() {
+    assert_eq!(codes(Config::default(), &format!("{HELLO}MAIL FROM:<ä@b>\r\n")).last().unwrap(), "553 5.6.7");
+    let text = format!("{HELLO}MAIL FROM:<a@b>\r\nRCPT TO:<c@ü.example>\r\nRCPT TO:<c@d>\r\n");
+    assert_eq!(codes(Config::default(), &text)[2..], ["553 5.6.7", "250 2.1.5"]);
+}
+
 /// What the listener would know of the client at the DATA of `text`.
 fn told(config: Config, text: &str) -> (Vec<String>, Option<String>) {
     let (mut session, mut out, mut input) = (Session::new(Arc::new(config)), Vec::new(), text.as_bytes());
@@ -318,6 +355,19 @@ fn started() -> impl Strategy<Value = Vec<u8>> {
 }
 
 proptest! {
+    #[test]
+    fn each_reply_has_an_enhanced_status_but_those_that_have_none(text in started(), lmtp: bool) {
+        let dialect = if lmtp { Dialect::Lmtp } else { Dialect::Smtp };
+        let replies = play(Config { dialect, hostname: "mx".into(), ..Config::default() }, [text.as_slice()]).replies;
+        // RFC 2034 section 4: not on the greeting, the answer to a hello, and 3xx.
+        let hello = ["mx", "PIPELINING", "SIZE 52428800", "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
+        for line in replies.lines() {
+            let (class, rest) = (&line[..1], &line[4..]);
+            let bare = ["220", "354"].contains(&&line[..3]) || (line.starts_with("250") && hello.contains(&rest));
+            prop_assert!(bare || rest.starts_with(&format!("{class}.")), "{}", line);
+        }
+    }
+
     #[test]
     fn pieces_make_no_difference(
         text in prop_oneof![words(), started()],
