@@ -320,7 +320,9 @@ pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
         config.file.as_ref().map_or("the embedded default".to_owned(), |file| file.display().to_string());
     let fit = Available::of_this_process().map(|available| Fit::check(&config.workers, &available));
     let too_small = fit.ok().and_then(Result::err).map(|error| format!("on this machine: {error}"));
-    for warning in config.warnings().into_iter().chain(too_small) {
+    let tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref()?.read().err());
+    let no_tls = tls.map(|error| format!("on this machine: {error}"));
+    for warning in config.warnings().into_iter().chain(too_small).chain(no_tls) {
         exit::print(format_args!("{file}: warning: {warning}\n"))?;
     }
     exit::print(format_args!("{file}: all right\n"))?;

@@ -39,6 +39,7 @@ const KEEP_VARIABLE: &str = "LAZARET_KEEP_LABS";
 #[derive(Clone)]
 pub struct Config {
     top: String,
+    listen: String,
     workers: String,
     tables: String,
     routes: Vec<String>,
@@ -49,6 +50,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             top: String::new(),
+            listen: String::new(),
             workers: "count = 2\n".into(),
             tables: String::new(),
             routes: vec!["deliver = \"mailboxes\"\n".into()],
@@ -70,6 +72,12 @@ impl Config {
     /// Adds lines that belong to no table.
     pub fn top(mut self, lines: &str) -> Self {
         self.top += lines;
+        self
+    }
+
+    /// Adds lines to the SMTP listener.
+    pub fn listen(mut self, lines: &str) -> Self {
+        self.listen += lines;
         self
     }
 
@@ -101,9 +109,9 @@ impl Config {
     /// The whole text.
     pub fn text(&self) -> String {
         let mut text = format!(
-            "spool = \"spool\"\n{}\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n\n[workers]\n{}\n\
+            "spool = \"spool\"\n{}\n[[listen]]\nprotocol = \"smtp\"\naddress = \"127.0.0.1:0\"\n{}\n[workers]\n{}\n\
              [transport.mailboxes]\ntype = \"maildir\"\npath = \"mail/{{domain}}/{{local}}\"\n{}",
-            self.top, self.workers, self.tables
+            self.top, self.listen, self.workers, self.tables
         );
         for route in &self.routes {
             text += &format!("\n[[route]]\n{route}");

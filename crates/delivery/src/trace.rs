@@ -17,7 +17,8 @@ use lazaret_envelope::{Address, Envelope, Line, Protocol};
 /// 4.5.3.1.6: a line has at most 998 of them, and `for` and brackets come on top.
 const FOR_BYTES_MAX: usize = 900;
 
-/// Longest user id of a local sender that the field names, in bytes.
+/// Longest user id of a local sender, or name of a cipher suite, that the field
+/// names, in bytes.
 const USER_BYTES_MAX: usize = 64;
 
 /// The field, with CRLF line ends.
@@ -30,6 +31,9 @@ pub fn received(envelope: &Envelope, hostname: &str) -> String {
     let _ = write!(field, "by {hostname} with {}\r\n\tid {}", with(envelope), envelope.id);
     if let Some(recipient) = only_recipient(envelope) {
         let _ = write!(field, "\r\n\tfor <{recipient}>");
+    }
+    if let Some(suite) = cipher_suite(envelope) {
+        let _ = write!(field, "\r\n\ttls {suite}");
     }
     let date = envelope.arrived.strftime("%a, %d %b %Y %H:%M:%S +0000");
     let _ = write!(field, ";\r\n\t{date}\r\n");
@@ -83,16 +87,25 @@ fn with(envelope: &Envelope) -> String {
         Some(user) => format!("local (lazaret {how}, user {user})"),
         None => format!("local (lazaret {how})"),
     };
+    let secured = if envelope.origin.tls.is_some() { "S" } else { "" };
     match (envelope.origin.protocol, international) {
-        (Protocol::Smtp | Protocol::Esmtp, true) => "UTF8SMTP".to_owned(),
+        (Protocol::Smtp | Protocol::Esmtp, true) => format!("UTF8SMTP{secured}"),
         (Protocol::Smtp, false) => "SMTP".to_owned(),
-        (Protocol::Esmtp, false) => "ESMTP".to_owned(),
-        (Protocol::Lmtp, true) => "UTF8LMTP".to_owned(),
-        (Protocol::Lmtp, false) => "LMTP".to_owned(),
+        (Protocol::Esmtp, false) => format!("ESMTP{secured}"),
+        (Protocol::Lmtp, true) => format!("UTF8LMTP{secured}"),
+        (Protocol::Lmtp, false) => format!("LMTP{secured}"),
         (Protocol::Submit, _) => local("submit"),
         (Protocol::Drop, _) => local("drop"),
         (Protocol::Notice, _) => local("notice"),
     }
+}
+
+/// RFC 8314 section 4.3: a clause "tls" with the registered name of the cipher
+/// suite, which is the last word of what the envelope tells of TLS.
+fn cipher_suite(envelope: &Envelope) -> Option<&str> {
+    let suite = envelope.origin.tls.as_ref()?.as_str().rsplit(' ').next()?;
+    let fine = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_';
+    (suite.starts_with("TLS_") && suite.len() <= USER_BYTES_MAX && suite.bytes().all(fine)).then_some(suite)
 }
 
 /// Whether a user's id or name may stand in a comment.
@@ -154,6 +167,22 @@ mod tests {
         assert_eq!(shown(&mail), format!("{from} by hub.example with UTF8SMTP {REST}"));
         mail.origin = Protocol::Lmtp.into();
         assert_eq!(shown(&mail), format!("Received: from unknown by hub.example with UTF8LMTP {REST}"));
+    }
+
+    #[test]
+    fn an_encrypted_session_is_told() {
+        let mut mail = envelope(Protocol::Esmtp, &["a@b"]);
+        mail.origin.tls = Some(Line::escaped("TLSv1.3 TLS_AES_256_GCM_SHA384"));
+        let text = shown(&mail);
+        assert!(
+            text.contains(" with ESMTPS id ") && text.contains(" for <a@b> tls TLS_AES_256_GCM_SHA384; Sun"),
+            "{text}"
+        );
+        mail.origin.protocol = Protocol::Lmtp;
+        mail.transaction.sender.params.smtputf8 = true;
+        assert!(shown(&mail).contains(" with UTF8LMTPS id "));
+        mail.origin.tls = Some(Line::escaped("TLSv1.3 TLS_X;y"));
+        assert!(!shown(&mail).contains(" tls "));
     }
 
     #[test]

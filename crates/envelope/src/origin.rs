@@ -80,6 +80,8 @@ pub struct Origin {
     pub client: Option<Line>,
     /// The name that an SMTP client gave itself.
     pub helo: Option<Line>,
+    /// Version and cipher suite, if the session was encrypted.
+    pub tls: Option<Line>,
     /// The id under which the MTA before us queued it.
     pub upstream_id: Option<Line>,
     /// The user who authenticated to the MTA before us.
@@ -91,7 +93,7 @@ pub struct Origin {
 impl From<Protocol> for Origin {
     fn from(protocol: Protocol) -> Self {
         let forwarded = Forwarded::default();
-        Self { protocol, client: None, helo: None, upstream_id: None, user: None, forwarded }
+        Self { protocol, client: None, helo: None, tls: None, upstream_id: None, user: None, forwarded }
     }
 }
 
@@ -118,6 +120,7 @@ macro_rules! facts {
 facts! {
     "client" => client,
     "helo" => helo,
+    "tls" => tls,
     "upstream-id" => upstream_id,
     "user" => user,
     "forwarded-name" => forwarded.name,

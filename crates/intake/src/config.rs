@@ -9,10 +9,12 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lazaret_smtp::server::StartTlsPolicy;
 use lazaret_smtp::{BareLineEnds, Dialect};
 use serde::{Deserialize, Serialize};
 
 use crate::network::Clients;
+use crate::tls::TlsConfig;
 
 /// Most bytes that a client may send in one session. Mail goes over a
 /// connection that is kept open for long; this is what an endless message that
@@ -52,6 +54,13 @@ pub struct ListenConfig {
     /// filter behind it: addresses, networks and `"unix"`, such as `["127.0.0.0/8"]`.
     /// What they tell stands in the envelope. Default: none.
     pub xforward: Vec<Clients>,
+    /// Certificate and key, so that sessions can be encrypted by STARTTLS, as in
+    /// `{ certificate = "mx.pem", key = "mx.key" }`. Read at the start and at each
+    /// reload. Default: none, and STARTTLS is not offered.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tls: Option<TlsConfig>,
+    /// Whether mail is refused in sessions that are not encrypted. Default false.
+    pub require_tls: bool,
     /// Commands in error after which a session ends. Default 20.
     pub errors: NonZeroUsize,
 }
@@ -72,6 +81,8 @@ impl Default for ListenConfig {
             session_time: Duration::from_secs(60 * 60),
             recipients: RECIPIENTS,
             xforward: Vec::new(),
+            tls: None,
+            require_tls: false,
             errors: ERRORS,
         }
     }
@@ -89,6 +100,9 @@ impl ListenConfig {
         if self.idle_timeout.is_zero() || self.session_time.is_zero() {
             return Err("idle_timeout and session_time must be longer than nothing".into());
         }
+        if self.require_tls && self.tls.is_none() {
+            return Err("require_tls needs tls = { certificate = \"...\", key = \"...\" }".into());
+        }
         match (&self.address, self.protocol) {
             (ListenAddress::Tcp(address), ListenProtocol::Lmtp) if address.port() == SMTP_PORT => {
                 Err("LMTP is not allowed on port 25 (RFC 2033 section 2)".into())
@@ -102,9 +116,19 @@ impl ListenConfig {
         }
     }
 
-    /// The same with the path of its socket made absolute.
+    /// What is said of STARTTLS.
+    pub(crate) fn starttls(&self) -> StartTlsPolicy {
+        match (&self.tls, self.require_tls) {
+            (None, _) => StartTlsPolicy::Never,
+            (Some(_), false) => StartTlsPolicy::Offered,
+            (Some(_), true) => StartTlsPolicy::Required,
+        }
+    }
+
+    /// The same with its paths made absolute.
     #[must_use]
-    pub fn based_on(self, base: &Path) -> Self {
+    pub fn based_on(mut self, base: &Path) -> Self {
+        self.tls = self.tls.map(|tls| tls.based_on(base));
         match &self.address {
             ListenAddress::Unix(path) => Self { address: ListenAddress::Unix(base.join(path)), ..self },
             ListenAddress::Tcp(_) => self,
@@ -295,6 +319,8 @@ mod tests {
         let long = format!("address = 'unix:/{}'", "x".repeat(SOCKET_PATH_BYTES_MAX));
         let long = toml::from_str::<ListenConfig>(&long).unwrap().check().unwrap_err();
         assert!(long.contains("has 108 bytes: the kernel takes at most 107"), "{long}");
+        let no_tls = toml::from_str::<ListenConfig>("require_tls = true").unwrap();
+        assert!(no_tls.check().unwrap_err().contains("certificate"));
         let no_time = toml::from_str::<ListenConfig>("idle_timeout = '0s'").unwrap();
         assert!(no_time.check().unwrap_err().contains("idle_timeout"));
     }

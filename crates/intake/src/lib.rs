@@ -21,6 +21,7 @@ mod size_max;
 pub mod submit;
 #[cfg(test)]
 mod testing;
+pub mod tls;
 pub mod watch;
 
 pub use config::{
@@ -34,4 +35,5 @@ pub use room::Reserve;
 pub use sendmail::{SendmailArgs, UsageError};
 pub use size_max::SizeMax;
 pub use submit::{Queued, Submission, SubmitError, submit};
+pub use tls::{Identity, TlsConfig, TlsError};
 pub use watch::Watch;

@@ -11,6 +11,7 @@ mod sessions;
 mod socket;
 #[cfg(test)]
 mod tests;
+mod wire;
 
 use std::fs;
 use std::io;
@@ -29,6 +30,7 @@ use crate::config::{ListenAddress, ListenConfig, ListenProtocol};
 use crate::gate::{IntakeGate, OUT_OF_FILES, Reason};
 use crate::network::{Clients, Peer};
 use crate::size_max::SizeMax;
+use crate::tls::{Identity, Tls, TlsError};
 use bind::{Bound, SocketFile};
 use session::{Conversation, Limits};
 use sessions::{Place, Sessions, Turned};
@@ -46,6 +48,8 @@ pub struct Listener {
     spool: Spool,
     gate: Arc<IntakeGate>,
     smtp: server::Config,
+    /// If STARTTLS is offered.
+    tls: Option<Tls>,
     /// Who may use XFORWARD.
     xforward: Vec<Clients>,
     size_max: SizeMax,
@@ -69,6 +73,7 @@ impl Listener {
     ) -> io::Result<Self> {
         let size_max = size_max.into();
         config.check().map_err(|text| io::Error::new(io::ErrorKind::InvalidInput, text))?;
+        let tls = config.tls.as_ref().map(Tls::new).transpose().map_err(io::Error::other)?;
         let Bound { socket, address, file } = Bound::bind(&config.address, config.socket_mode)?;
         let smtp = server::Config {
             dialect: config.protocol.into(),
@@ -77,6 +82,7 @@ impl Listener {
             recipients_max: config.recipients.get(),
             bare: config.bare_line_ends.into(),
             errors_max: config.errors.get(),
+            starttls: config.starttls(),
             ..server::Config::default()
         };
         Ok(Self {
@@ -86,6 +92,7 @@ impl Listener {
             protocol: config.protocol,
             spool,
             smtp,
+            tls,
             xforward: config.xforward.clone(),
             size_max,
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
@@ -107,10 +114,10 @@ impl Listener {
     /// There can be no thread for it.
     pub fn start(mut self) -> io::Result<ListenerHandle> {
         let (socket, address, protocol) = (Arc::clone(&self.socket), self.address.clone(), self.protocol);
-        let (sessions, file) = (Arc::clone(&self.sessions), self.file.take());
+        let (sessions, file, tls) = (Arc::clone(&self.sessions), self.file.take(), self.tls.clone());
         info!(%address, %protocol, "listening");
         let thread = thread::Builder::new().name("accept".into()).spawn(move || self.accept_all())?;
-        Ok(ListenerHandle { socket, address, file, protocol, sessions, thread })
+        Ok(ListenerHandle { socket, address, file, tls, protocol, sessions, thread })
     }
 
     /// What holds for a session that begins now.
@@ -205,6 +212,7 @@ pub struct ListenerHandle {
     socket: Arc<OwnedFd>,
     address: ListenAddress,
     file: Option<SocketFile>,
+    tls: Option<Tls>,
     protocol: ListenProtocol,
     sessions: Arc<Sessions>,
     thread: JoinHandle<()>,
@@ -221,6 +229,21 @@ impl ListenerHandle {
     #[must_use]
     pub fn protocol(&self) -> ListenProtocol {
         self.protocol
+    }
+
+    /// Reads certificate and key again, if it has some; nothing changes yet.
+    ///
+    /// # Errors
+    /// As [`TlsConfig::read`](crate::TlsConfig::read).
+    pub fn read_identity(&self) -> Result<Option<Identity>, TlsError> {
+        self.tls.as_ref().map(Tls::read).transpose()
+    }
+
+    /// Sessions that begin from now on use another certificate.
+    pub fn replace_identity(&self, identity: Identity) {
+        if let Some(tls) = &self.tls {
+            tls.replace(identity);
+        }
     }
 
     /// Takes no more connections, and ends the sessions that are not in the

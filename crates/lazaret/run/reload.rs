@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use lazaret_intake::{Identity, ListenerHandle};
 use tracing::{error, warn};
 
 use super::{Daemon, Ended, on_broken};
@@ -13,7 +14,7 @@ use crate::config::Config;
 use crate::control::Answer;
 use crate::differences::differences;
 use crate::engine::Prepared;
-use crate::exit::Failure;
+use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
 use crate::reload::Reloaded;
 use crate::service;
@@ -23,6 +24,8 @@ struct Next {
     config: Config,
     /// If it differs in anything that the engine at work depends on.
     engine: Option<Prepared>,
+    /// The certificates of the listeners, in their order, read anew.
+    identities: Vec<Option<Identity>>,
     /// If it differs in when intake closes.
     pressure: Option<PressureWatch>,
 }
@@ -71,7 +74,9 @@ impl Daemon {
         };
         let same_delivery = config.delivery() == running.delivery();
         let same_work = config.workers == running.workers && config.routes == running.routes;
-        let mut next = Next { config, engine: None, pressure: None };
+        let identities = self.listeners.iter().map(ListenerHandle::read_identity).collect::<Result<_, _>>();
+        let identities = identities.map_err(|error| Failure::new(exit::CONFIG, error.to_string()))?;
+        let mut next = Next { config, engine: None, identities, pressure: None };
         if !same_delivery || !same_work {
             let kept = same_delivery.then(|| Arc::clone(&self.engine.delivery));
             next.engine = Some(Prepared::new(&next.config, &self.owner, kept, on_broken(&self.sender))?);
@@ -83,12 +88,15 @@ impl Daemon {
     }
 
     fn take_over(&mut self, next: Next) -> Result<(), Failure> {
-        let Next { config, engine, pressure } = next;
+        let Next { config, engine, identities, pressure } = next;
         if let Some(engine) = engine {
             self.engine.replace(engine)?;
         }
         if pressure.is_some() {
             self.pressure = pressure;
+        }
+        for (listener, identity) in self.listeners.iter().zip(identities) {
+            identity.into_iter().for_each(|identity| listener.replace_identity(identity));
         }
         self.gate.keep_free(config.intake.reserve());
         self.size_max.set(config.workers.max_size.0);

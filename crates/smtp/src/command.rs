@@ -38,6 +38,8 @@ pub enum Command {
     Noop,
     /// `QUIT`
     Quit,
+    /// `STARTTLS` (RFC 3207)
+    StartTls,
     /// `VRFY`
     Vrfy,
     /// `HELP`
@@ -134,12 +136,14 @@ impl Command {
             b"DATA" => alone(Self::Data, argument, "DATA"),
             b"RSET" => alone(Self::Rset, argument, "RSET"),
             b"QUIT" => alone(Self::Quit, argument, "QUIT"),
+            b"STARTTLS" => alone(Self::StartTls, argument, "STARTTLS"),
             b"NOOP" => Ok(Self::Noop),
             b"VRFY" => Ok(Self::Vrfy),
             b"HELP" => Ok(Self::Help),
             b"XFORWARD" => Ok(Self::Xforward(xforward::parse(argument)?)),
-            b"AUTH" | b"BDAT" | b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"STARTTLS" | b"TURN"
-            | b"XCLIENT" => Err(CommandError::NotImplemented),
+            b"AUTH" | b"BDAT" | b"ETRN" | b"EXPN" | b"SAML" | b"SEND" | b"SOML" | b"TURN" | b"XCLIENT" => {
+                Err(CommandError::NotImplemented)
+            }
             b"CONNECT" | b"GET" | b"HEAD" | b"OPTIONS" | b"POST" | b"PUT" => Err(CommandError::Http),
             _ => Err(CommandError::Unknown),
         }
@@ -257,7 +261,8 @@ mod tests {
             ("", "500 5.5.2 command not recognized"),
             ("MAIL\0", "500 5.5.2 control characters are not allowed in a command"),
             ("RCPT TO:<a\r@b>", "500 5.5.2 control characters are not allowed in a command"),
-            ("STARTTLS", "502 5.5.1 command not implemented"),
+            ("BDAT 3 LAST", "502 5.5.1 command not implemented"),
+            ("STARTTLS now", "501 5.5.4 syntax: STARTTLS"),
             ("POST / HTTP/1.1", "521 5.7.0 this is not a web server"),
             ("EHLO", "501 5.5.4 syntax: EHLO host"),
             ("DATA now", "501 5.5.4 syntax: DATA"),

@@ -15,7 +15,7 @@ mod session;
 mod tests;
 
 pub use lines::{COMMAND_BYTES_MAX, SWALLOW_BYTES_MAX};
-pub use questions::{Begin, End};
+pub use questions::{Begin, End, StartTls};
 pub use session::Session;
 
 use crate::Dialect;
@@ -28,6 +28,18 @@ pub const DATA_STEP_BYTES_MAX: usize = 32 << 10;
 
 /// From this many bytes of replies on, the caller is asked to send them.
 pub const REPLIES_BYTES_MAX: usize = 16 << 10;
+
+/// Whether a session can be, or has to be, encrypted (RFC 3207).
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum StartTlsPolicy {
+    /// STARTTLS is not offered.
+    #[default]
+    Never,
+    /// STARTTLS is offered.
+    Offered,
+    /// STARTTLS is offered, and there is no mail without it.
+    Required,
+}
 
 /// What a listener allows its clients.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -45,6 +57,8 @@ pub struct Config {
     pub bare: BareLineEnds,
     /// Whether this client may tell whose mail it brings (XFORWARD).
     pub xforward: bool,
+    /// Whether a session can be, or has to be, encrypted.
+    pub starttls: StartTlsPolicy,
     /// After this many lines that are no commands the session ends; a message
     /// sets the count back. Commands out of order don't count: a client that
     /// pipelines many RCPTs behind a refused MAIL does nothing wrong.
@@ -60,6 +74,7 @@ impl Default for Config {
             recipients_max: 1000,
             bare: BareLineEnds::Reject,
             xforward: false,
+            starttls: StartTlsPolicy::Never,
             errors_max: 20,
         }
     }
@@ -91,6 +106,9 @@ pub enum Event<'s> {
     Abandon(Refusal),
     /// The message is complete: make it durable, then answer.
     End(End<'s>),
+    /// The client wants to go on encrypted: send `out`, perform the handshake, then
+    /// say that it is done.
+    StartTls(StartTls<'s>),
     /// The conversation is over: send `out`, then close.
     Close,
 }

@@ -26,6 +26,7 @@ impl Server {
             loop {
                 match self.session.step(&mut input, &mut out) {
                     Event::NeedInput | Event::Close => break,
+                    Event::StartTls(_) => panic!("not offered"),
                     Event::Flush => panic!("so many replies are not expected here"),
                     Event::Begin(begin) => self.open = Some((begin.accept(&mut out), Vec::new())),
                     Event::Content(bytes) => self.open.as_mut().expect("open").1.extend(bytes),

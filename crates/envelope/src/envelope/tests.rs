@@ -16,21 +16,27 @@ fn address() -> impl Strategy<Value = Address> {
 
 fn envelope() -> impl Strategy<Value = Envelope> {
     let protocol = prop::sample::select(Protocol::WORDS.map(|(protocol, _)| protocol).to_vec());
-    let facts = || (option::of(line()), option::of(line()), option::of(line()), option::of(line()));
+    let facts = || {
+        (option::of(line()), option::of(line()), option::of(line()), option::of(line()), option::of(line()))
+    };
     let origin =
-        (protocol, facts(), facts()).prop_map(|(protocol, (client, helo, upstream_id, user), told)| Origin {
-            protocol,
-            client,
-            helo,
-            upstream_id,
-            user,
-            forwarded: Forwarded {
-                name: told.0,
-                address: told.1,
-                helo: told.2,
-                source: told.3,
-                ..Forwarded::default()
-            },
+        (protocol, facts(), facts()).prop_map(|(protocol, (client, helo, upstream_id, user, name), told)| {
+            Origin {
+                protocol,
+                client,
+                helo,
+                tls: told.4,
+                upstream_id,
+                user,
+                forwarded: Forwarded {
+                    name,
+                    address: told.1,
+                    helo: told.2,
+                    source: told.3,
+                    port: told.0,
+                    ..Forwarded::default()
+                },
+            }
         });
     let mail =
         prop::sample::select(vec!["", " BODY=8BITMIME SMTPUTF8", " RET=HDRS ENVID=x+2By", " REQUIRETLS"]);

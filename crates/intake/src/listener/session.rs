@@ -13,12 +13,15 @@ use std::time::{Duration, Instant};
 
 use lazaret_smtp::Reply;
 use lazaret_smtp::server::{Config, DATA_STEP_BYTES_MAX, Event, Session};
+use rustls::ServerConfig;
 use tracing::debug;
 
 use super::Listener;
 use super::receiver::Receiver;
 use super::sessions::Place;
+use super::wire::Wire;
 use crate::config::SESSION_BYTES_MAX;
+use crate::tls::Tls;
 
 /// Bytes read at a time: as many as the protocol takes in at one step.
 const READ_BYTES: usize = DATA_STEP_BYTES_MAX;
@@ -44,6 +47,8 @@ pub(super) enum Hangup {
     Gone,
     /// The connection failed.
     Lost(io::Error),
+    /// The TLS handshake failed.
+    Handshake(io::Error),
     /// The client said nothing for too long.
     Idle,
     /// The session has lasted too long.
@@ -61,7 +66,7 @@ impl Hangup {
     fn reply(&self, config: &Config) -> Option<Reply> {
         let closing = |why| Some(Reply::new(421, [4, 4, 2], format!("{} {why}, closing", config.hostname)));
         match self {
-            Self::Closed | Self::Gone | Self::Lost(_) | Self::Broken => None,
+            Self::Closed | Self::Gone | Self::Lost(_) | Self::Handshake(_) | Self::Broken => None,
             Self::Idle => closing("heard nothing for too long"),
             Self::OutOfTime => closing("has no more time for this session"),
             Self::TooManyBytes => closing("was sent too many bytes in this session"),
@@ -76,6 +81,7 @@ impl fmt::Display for Hangup {
             Self::Closed => f.write_str("closed by the protocol"),
             Self::Gone => f.write_str("the client is gone"),
             Self::Lost(error) => write!(f, "the connection failed: {error}"),
+            Self::Handshake(error) => write!(f, "the TLS handshake failed: {error}"),
             Self::Idle => f.write_str("idle for too long"),
             Self::OutOfTime => f.write_str("it lasted too long"),
             Self::TooManyBytes => f.write_str("too many bytes"),
@@ -93,6 +99,9 @@ pub(super) struct Conversation {
     deadline: Instant,
     session: Session,
     receiver: Receiver,
+    wire: Wire,
+    /// For STARTTLS, if that is offered.
+    tls: Option<Arc<ServerConfig>>,
     out: Vec<u8>,
     bytes: u64,
 }
@@ -108,6 +117,8 @@ impl Conversation {
             deadline: Instant::now() + listener.limits.session,
             session: Session::new(config),
             receiver,
+            wire: Wire::Plain,
+            tls: listener.tls.as_ref().map(Tls::current),
             out: Vec::new(),
             bytes: 0,
         }
@@ -122,8 +133,9 @@ impl Conversation {
         if let Some(reply) = hangup.reply(&self.config) {
             reply.write(&mut self.out);
             // Should the connection fail now, there is nobody left to tell.
-            let _ = place.socket.write_all(&self.out, self.deadline);
+            let _ = self.wire.write_all(&place.socket, &self.out, self.deadline);
         }
+        self.wire.close(&place.socket, self.deadline);
         debug!(?peer, bytes = self.bytes, why = %hangup, "session closed");
     }
 
@@ -147,8 +159,15 @@ impl Conversation {
                 Event::Content(bytes) => self.receiver.content(bytes),
                 Event::Abandon(refusal) => self.receiver.abandon(refusal),
                 Event::End(end) => {
-                    send(&self.place, &mut self.out, self.deadline)?;
+                    send(&mut self.wire, &self.place, &mut self.out, self.deadline)?;
                     self.receiver.end(end, &mut self.out)?;
+                }
+                Event::StartTls(starttls) => {
+                    send(&mut self.wire, &self.place, &mut self.out, self.deadline)?;
+                    let config = self.tls.clone().ok_or(Hangup::Closed)?;
+                    let deadline = self.deadline.min(Instant::now() + self.idle);
+                    let secured = self.wire.secure(&self.place.socket, config, deadline);
+                    starttls.established(secured.map_err(Hangup::Handshake)?);
                 }
                 Event::Close => {
                     self.send()?;
@@ -159,7 +178,7 @@ impl Conversation {
     }
 
     fn send(&mut self) -> Result<(), Hangup> {
-        send(&self.place, &mut self.out, self.deadline)
+        send(&mut self.wire, &self.place, &mut self.out, self.deadline)
     }
 
     /// Reads, unless it is time to end. What the client sent before it was told
@@ -168,7 +187,7 @@ impl Conversation {
         if self.place.must_end() {
             return Err(Hangup::Stopping);
         }
-        let read = self.place.socket.read(buffer);
+        let read = self.wire.read(&self.place.socket, buffer, self.deadline);
         if self.place.must_end() {
             return Err(Hangup::Stopping);
         }
@@ -186,9 +205,9 @@ impl Conversation {
 }
 
 /// Sends the replies that have gathered.
-fn send(place: &Place, out: &mut Vec<u8>, deadline: Instant) -> Result<(), Hangup> {
+fn send(wire: &mut Wire, place: &Place, out: &mut Vec<u8>, deadline: Instant) -> Result<(), Hangup> {
     if !out.is_empty() {
-        place.socket.write_all(out, deadline).map_err(Hangup::Lost)?;
+        wire.write_all(&place.socket, out, deadline).map_err(Hangup::Lost)?;
         out.clear();
     }
     Ok(())

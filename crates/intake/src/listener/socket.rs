@@ -6,7 +6,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::fd::OwnedFd;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lazaret_envelope::Line;
 use rustix::io::Errno;
@@ -66,18 +66,14 @@ impl Socket {
         }
     }
 
-    /// Writes everything; a client that takes it in slowly has until `deadline`.
-    pub(super) fn write_all(&self, mut bytes: &[u8], deadline: Instant) -> io::Result<()> {
-        while !bytes.is_empty() {
+    /// Writes what the kernel takes; `WouldBlock` if that took too long.
+    pub(super) fn write(&self, bytes: &[u8]) -> io::Result<usize> {
+        loop {
             match send(&self.fd, bytes, SendFlags::NOSIGNAL) {
                 Err(Errno::INTR) => {}
-                sent => bytes = &bytes[sent?..],
-            }
-            if !bytes.is_empty() && Instant::now() >= deadline {
-                return Err(io::ErrorKind::TimedOut.into());
+                other => return Ok(other?),
             }
         }
-        Ok(())
     }
 
     /// Writes what fits into the kernel's buffer, and does not wait.

@@ -2,6 +2,8 @@
 //!
 //! Every wait has a limit: a listener that hangs must never hang the tests.
 
+mod tls;
+
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::num::NonZeroUsize;

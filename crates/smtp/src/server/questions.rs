@@ -1,11 +1,11 @@
-//! The two questions that a session puts to its caller.
+//! The three questions that a session puts to its caller.
 //!
 //! A question borrows the session, so nothing else can happen before it is
 //! answered, and answering takes it, so it can't be answered twice. Dropped
 //! unanswered, it is asked again by the next step. It must never be answered
 //! with 250 before the message is durable.
 
-use lazaret_envelope::{Origin, Transaction};
+use lazaret_envelope::{Line, Origin, Transaction};
 
 use super::Session;
 use crate::reply::Reply;
@@ -69,5 +69,23 @@ impl<'s> End<'s> {
     pub fn finish(self, reply: &Reply, out: &mut Vec<u8>) {
         debug_assert!(reply.code / 100 != 3, "{reply}");
         self.session.finish(reply, out);
+    }
+}
+
+/// A client has asked for TLS, and was told to begin.
+#[derive(Debug)]
+pub struct StartTls<'s> {
+    session: &'s mut Session,
+}
+
+impl<'s> StartTls<'s> {
+    pub(super) const fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// The handshake is done; `tls` names version and cipher suite. What the client
+    /// has said before is forgotten.
+    pub fn established(self, tls: Line) {
+        self.session.secured(tls);
     }
 }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use lazaret_envelope::{Address, Line, Origin, Protocol, Recipient, Sender, Transaction};
 
 use super::lines::{Found, Lines};
-use super::questions::{Begin, End};
-use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, too_large};
+use super::questions::{Begin, End, StartTls};
+use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, StartTlsPolicy, too_large};
 use crate::data::{BareLineEnds, Decoder};
 use crate::xforward::{Attribute, Told};
 use crate::{Command, CommandError, Dialect, Reply};
@@ -27,6 +27,8 @@ pub struct Session {
     transaction: Option<Transaction>,
     /// The size that came with MAIL (RFC 1870).
     announced: Option<u64>,
+    /// Version and cipher suite, once the session is encrypted.
+    tls: Option<Line>,
     /// What XFORWARD has told for the next transaction.
     told: Told,
     /// Lines that were no commands, since the last message.
@@ -48,6 +50,8 @@ enum State {
     Data(Incoming),
     /// The data is complete; the caller has not answered.
     Ending(Due),
+    /// STARTTLS was answered; the caller has not performed the handshake.
+    Securing,
     /// Nothing is said or heard any more.
     Closed,
 }
@@ -75,6 +79,7 @@ enum Next {
     Content,
     Abandon(Refusal),
     End,
+    StartTls,
     Close,
 }
 
@@ -89,6 +94,7 @@ impl Session {
             hello: None,
             transaction: None,
             announced: None,
+            tls: None,
             told: Told::default(),
             errors: 0,
             content: Vec::new(),
@@ -105,7 +111,8 @@ impl Session {
         };
         let (protocol, helo) = self.hello.clone().map_or((default, None), |(how, name)| (how, Some(name)));
         let Told { forwarded, ident } = self.told.clone();
-        Origin { helo, forwarded, upstream_id: ident, ..Origin::from(protocol) }
+        let tls = self.tls.clone();
+        Origin { helo, tls, forwarded, upstream_id: ident, ..Origin::from(protocol) }
     }
 
     /// Reads from `input`, appends replies to `out`, and says what to do next.
@@ -120,6 +127,7 @@ impl Session {
                 State::Beginning => Some(Next::Begin),
                 State::Data(_) => self.data(input, out),
                 State::Ending(_) => Some(Next::End),
+                State::Securing => Some(Next::StartTls),
                 State::Closed => Some(Next::Close),
             };
             if let Some(next) = next {
@@ -132,6 +140,7 @@ impl Session {
             Next::Content => Event::Content(&self.content),
             Next::Abandon(refusal) => Event::Abandon(refusal),
             Next::End => Event::End(End::new(self)),
+            Next::StartTls => Event::StartTls(StartTls::new(self)),
             Next::Close => Event::Close,
         }
     }
@@ -154,7 +163,7 @@ impl Session {
         match self.lines.take(input) {
             Found::Nothing => {}
             Found::Line(line) => match Command::parse(&line) {
-                Ok(command) => self.command(command, out),
+                Ok(command) => self.command(command, !input.is_empty(), out),
                 Err(CommandError::Http) => self.close(&CommandError::Http.reply(), out),
                 Err(error) => self.error(&error.reply(), out),
             },
@@ -168,7 +177,8 @@ impl Session {
         None
     }
 
-    fn command(&mut self, command: Command, out: &mut Vec<u8>) {
+    /// Obeys a command; `pipelined` says whether there is input behind it.
+    fn command(&mut self, command: Command, pipelined: bool, out: &mut Vec<u8>) {
         let reply = match command {
             Command::Ehlo(name) => self.hello(Protocol::Esmtp, name),
             Command::Helo(name) => self.hello(Protocol::Smtp, name),
@@ -190,6 +200,7 @@ impl Session {
             Command::Noop => Reply::new(250, [2, 0, 0], "ok"),
             Command::Vrfy => Reply::new(252, [2, 5, 2], "send some mail, and see"),
             Command::Help => Reply::new(214, [2, 0, 0], "see RFC 5321, or the manual of Lazaret"),
+            Command::StartTls => return self.starttls(pipelined, out),
             Command::Quit => return self.close(&Reply::new(221, [2, 0, 0], "bye"), out),
         };
         reply.write(out);
@@ -214,10 +225,53 @@ impl Session {
             let size = format!("SIZE {}", self.config.size_max);
             let words = ["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
             reply.text.extend(words.map(Line::escaped));
+            let tls = match (&self.tls, self.config.starttls) {
+                // RFC 8689 section 4.1: offered only once TLS is in use.
+                (Some(_), _) => Some("REQUIRETLS"),
+                (None, StartTlsPolicy::Never) => None,
+                (None, StartTlsPolicy::Offered | StartTlsPolicy::Required) => Some("STARTTLS"),
+            };
+            reply.text.extend(tls.map(Line::escaped));
             let offer = self.config.xforward.then(|| Line::escaped(Attribute::offer()));
             reply.text.extend(offer);
         }
         reply
+    }
+
+    /// RFC 3207 section 4. What comes
+    /// before the handshake anybody on the way can have put there, to have it taken
+    /// for a part of the encrypted session: it is not looked at, and the session ends.
+    fn starttls(&mut self, pipelined: bool, out: &mut Vec<u8>) {
+        let reply = match self.config.starttls {
+            StartTlsPolicy::Never => Reply::new(502, [5, 5, 1], "TLS is not offered here"),
+            _ if self.tls.is_some() => Reply::new(503, [5, 5, 1], "the session is encrypted already"),
+            _ if pipelined => {
+                let text = "nothing may follow STARTTLS before its reply (RFC 3207 section 4), closing";
+                return self.close(&Reply::new(521, [5, 5, 1], text), out);
+            }
+            StartTlsPolicy::Offered | StartTlsPolicy::Required => {
+                self.state = State::Securing;
+                Reply::new(220, [2, 0, 0], "ready for TLS")
+            }
+        };
+        reply.write(out);
+    }
+
+    /// RFC 3207 section 4.2: "the server MUST discard any knowledge obtained from the
+    /// client, such as the argument to the EHLO command, which was not obtained from
+    /// the TLS negotiation itself".
+    pub(super) fn secured(&mut self, tls: Line) {
+        self.reset();
+        self.hello = None;
+        self.lines = Lines::default();
+        self.tls = Some(tls);
+        self.state = State::Command;
+    }
+
+    /// Why there is nothing to be had without TLS.
+    fn unencrypted(&self) -> Option<Reply> {
+        let required = self.config.starttls == StartTlsPolicy::Required && self.tls.is_none();
+        required.then(|| Reply::new(530, [5, 7, 0], "say STARTTLS first"))
     }
 
     /// Forgets sender and recipients, and whose mail it was: XFORWARD speaks of one
@@ -233,6 +287,9 @@ impl Session {
         if self.transaction.is_some() {
             return Reply::new(503, [5, 5, 1], "not in the middle of a transaction");
         }
+        if let Some(reply) = self.unencrypted() {
+            return reply;
+        }
         if !self.config.xforward {
             return Reply::new(550, [5, 7, 0], "this client is not authorized to use XFORWARD");
         }
@@ -247,8 +304,11 @@ impl Session {
         if self.transaction.is_some() {
             return Reply::new(503, [5, 5, 1], "there is a sender already");
         }
+        if let Some(reply) = self.unencrypted() {
+            return reply;
+        }
         // RFC 8689: only offered, and so only allowed, under TLS.
-        if sender.params.requiretls {
+        if sender.params.requiretls && self.tls.is_none() {
             return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
         }
         if sender.path.0.as_ref().is_some_and(Address::is_international) && !sender.params.smtputf8 {

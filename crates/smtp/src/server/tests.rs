@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
-use lazaret_envelope::{Origin, Transaction};
+use lazaret_envelope::{Line, Origin, Transaction};
 use proptest::prelude::*;
 
-use super::{COMMAND_BYTES_MAX, Config, Event, REPLIES_BYTES_MAX, Refusal, SWALLOW_BYTES_MAX, Session};
+use super::{
+    COMMAND_BYTES_MAX, Config, Event, REPLIES_BYTES_MAX, Refusal, SWALLOW_BYTES_MAX, Session, StartTlsPolicy,
+};
 use crate::data::{BareByte, BareLineEnds};
 use crate::{Dialect, Reply};
 
@@ -40,6 +42,7 @@ fn play<'a>(config: Config, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen 
                     seen.messages.push(open.take().expect("a message is open"));
                     end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out);
                 }
+                Event::StartTls(_) => panic!("the handshake is played elsewhere"),
                 Event::Close => {
                     seen.closed = true;
                     break;
@@ -230,6 +233,56 @@ fn the_origin_tells_how_the_client_said_hello() {
     assert_eq!(origin(b"EHLO a\x1b\r\n"), ("smtp".into(), None));
     assert_eq!(origin(b"EHLO a\xff\r\n"), ("esmtp".into(), Some("a\\xff".into())));
     assert_eq!(origin(b"HELO b\r\n"), ("smtp".into(), Some("b".into())));
+}
+
+fn with_tls(starttls: StartTlsPolicy) -> Config {
+    Config { starttls, ..Config::default() }
+}
+
+#[test]
+fn nothing_that_came_before_the_handshake_counts_behind_it() {
+    let config = Config { xforward: true, ..with_tls(StartTlsPolicy::Offered) };
+    let (mut session, mut out) = (Session::new(Arc::new(config)), Vec::new());
+    let mut before = &b"EHLO c\r\nXFORWARD NAME=x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nSTARTTLS\r\n"[..];
+    assert!(matches!(session.step(&mut before, &mut out), Event::StartTls(_)));
+    let mut behind = &b"RCPT TO:<e@f>\r\n"[..];
+    let Event::StartTls(starttls) = session.step(&mut behind, &mut out) else { panic!("asked again") };
+    assert_eq!(behind.len(), 15, "nothing is read before the handshake is done");
+    starttls.established(Line::escaped("TLSv1.3 TLS_X"));
+    out.clear();
+    let origin = session.origin();
+    assert_eq!(
+        (origin.helo, origin.forwarded, origin.tls.unwrap().as_str()),
+        (None, Default::default(), "TLSv1.3 TLS_X")
+    );
+    let mut behind =
+        &b"RCPT TO:<e@f>\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\nEHLO c\r\nMAIL FROM:<a@b> REQUIRETLS\r\n"[..];
+    assert!(matches!(session.step(&mut behind, &mut out), Event::NeedInput));
+    let replies = String::from_utf8(out).unwrap();
+    let codes: Vec<&str> =
+        replies.lines().map(|line| &line[..4]).filter(|code| code.ends_with(' ')).collect();
+    assert_eq!(codes, ["503 ", "503 ", "503 ", "250 ", "250 "]);
+    assert!(replies.contains("250-REQUIRETLS\r\n") && !replies.contains("250-STARTTLS"), "{replies}");
+}
+
+#[test]
+fn commands_behind_starttls_are_not_looked_at() {
+    for behind in ["NOOP\r\n", "x", "\r\n", "EHLO evil\r\nMAIL FROM:<a@b>\r\n"] {
+        let seen = talk(with_tls(StartTlsPolicy::Offered), &format!("{HELLO}STARTTLS\r\n{behind}"));
+        let end = "521 5.5.1 nothing may follow STARTTLS before its reply (RFC 3207 section 4), closing\r\n";
+        assert!(seen.closed && seen.replies.ends_with(end), "{behind:?}: {}", seen.replies);
+    }
+}
+
+#[test]
+fn tls_is_offered_and_required_where_that_is_configured() {
+    let offered = |policy| talk(with_tls(policy), HELLO).replies.contains("250 STARTTLS\r\n");
+    use StartTlsPolicy::*;
+    assert_eq!([Never, Offered, Required].map(offered), [false, true, true]);
+    assert_eq!(codes(with_tls(Never), "STARTTLS\r\n"), ["502 5.5.1"]);
+    let mail = format!("{HELLO}MAIL FROM:<a@b>\r\nXFORWARD NAME=x\r\nNOOP\r\n");
+    assert_eq!(codes(with_tls(Required), &mail)[1..], ["530 5.7.0", "530 5.7.0", "250 2.0.0"]);
+    assert_eq!(codes(with_tls(Offered), &mail)[1..2], ["250 2.1.0"]);
 }
 
 /// The transaction that comes of MAIL and RCPT with these arguments.
