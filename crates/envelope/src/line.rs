@@ -57,22 +57,22 @@ impl Line {
     pub fn escaped(bytes: impl AsRef<[u8]>) -> Self {
         const ROOM: usize = Line::BYTES_MAX - 16;
         let mut line = String::new();
-        for chunk in bytes.as_ref().utf8_chunks() {
-            for c in chunk.valid().chars() {
-                if line.len() > ROOM {
-                    line.push('…');
-                    return Self(line);
-                }
-                match c {
-                    '\n' => line.push_str("\\n"),
-                    '\r' => line.push_str("\\r"),
-                    '\t' => line.push_str("\\t"),
-                    c if is_unsafe(c) => line.extend(c.escape_unicode()),
-                    c => line.push(c),
-                }
+        let pieces = bytes
+            .as_ref()
+            .utf8_chunks()
+            .flat_map(|chunk| chunk.valid().chars().map(Ok).chain(chunk.invalid().iter().copied().map(Err)));
+        for piece in pieces {
+            if line.len() > ROOM {
+                line.push('…');
+                break;
             }
-            for byte in chunk.invalid() {
-                line.push_str(&format!("\\x{byte:02x}"));
+            match piece {
+                Ok('\n') => line.push_str("\\n"),
+                Ok('\r') => line.push_str("\\r"),
+                Ok('\t') => line.push_str("\\t"),
+                Ok(c) if is_unsafe(c) => line.extend(c.escape_unicode()),
+                Ok(c) => line.push(c),
+                Err(byte) => line.push_str(&format!("\\x{byte:02x}")),
             }
         }
         Self(line)
@@ -121,5 +121,17 @@ mod tests {
         assert!(Line::escaped("é".repeat(LINE_BYTES_MAX)).as_str().ends_with('…'));
         let long = "x".repeat(Line::BYTES_MAX + 1);
         assert_eq!(Line::parse(&long), Err(LineError::TooLong(long.len())));
+    }
+
+    /// Each byte of a greeting in an odd encoding takes four in its line.
+    #[test]
+    fn what_is_no_text_is_cut_like_text() {
+        for bytes in
+            [vec![0x86; LINE_BYTES_MAX], vec![0xe2; LINE_BYTES_MAX], "\u{202e}".repeat(LINE_BYTES_MAX).into()]
+        {
+            let line = Line::escaped(bytes);
+            assert!(line.as_str().ends_with('…'));
+            assert_eq!(Line::parse(line.as_str()), Ok(line));
+        }
     }
 }
