@@ -14,6 +14,7 @@ mod digest;
 mod envelope;
 mod id;
 mod line;
+mod mailboxes;
 mod origin;
 mod params;
 mod report;
@@ -29,6 +30,7 @@ pub use envelope::{
 };
 pub use id::{IdError, MessageId};
 pub use line::{LINE_BYTES_MAX, Line, LineError};
+pub use mailboxes::{MailboxesError, mailboxes};
 pub use origin::{Forwarded, Origin, Protocol};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
 pub use report::{Attempt, Budget, Fingerprint, Report, Usage};

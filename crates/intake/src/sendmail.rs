@@ -12,15 +12,35 @@ use lazaret_envelope::{Line, MailParams, RcptParams, Xtext};
 use crate::room::Reserve;
 use crate::submit::{EX_USAGE, Submission};
 
+/// What the command line asks for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Mode {
+    /// `-bm`: take in a message from standard input.
+    #[default]
+    Message,
+    /// `-bs`: speak SMTP on standard input and output.
+    Smtp,
+    /// `-bp`: list the queue.
+    List,
+    /// `-q`: look at the queue. The daemon does, whenever something is due.
+    Queue,
+    /// `-bi`, `-I`: rebuild the alias table. There is none.
+    Aliases,
+}
+
 /// What the command line says.
 #[derive(Debug, Clone, PartialEq, Eq, Default)]
 pub struct SendmailArgs {
+    /// `-b`, `-q`, `-I`.
+    pub mode: Mode,
     /// `--config FILE`, `-C FILE`: Lazaret's configuration.
     pub config: Option<PathBuf>,
     /// `-f`, `-r`: the sender; empty for the null sender.
     pub sender: Option<String>,
     /// The recipients.
     pub recipients: Vec<String>,
+    /// `-t`: the header names more of them.
+    pub from_header: bool,
     /// `-i`, `-oi`: a lone dot does not end the message.
     pub ignore_dots: bool,
     /// `-B`, `-R`, `-V`, `-O smtputf8=yes`, `-O requiretls=yes`.
@@ -51,7 +71,7 @@ pub enum UsageError {
         expected: &'static str,
     },
     /// What sendmail can do and Lazaret can't.
-    #[error("option {option} ({what}) is not supported yet")]
+    #[error("option {option} ({what}) is not supported")]
     Unsupported {
         /// The option.
         option: Line,
@@ -94,8 +114,8 @@ impl SendmailArgs {
     /// The submission that was asked for.
     #[must_use]
     pub fn into_submission(self, hostname: String, size_max: u64, reserve: Reserve) -> Submission {
-        let Self { sender, recipients, ignore_dots, mail, rcpt, .. } = self;
-        Submission { sender, recipients, mail, rcpt, ignore_dots, hostname, size_max, reserve }
+        let Self { sender, recipients, from_header, ignore_dots, mail, rcpt, .. } = self;
+        Submission { sender, recipients, from_header, mail, rcpt, ignore_dots, hostname, size_max, reserve }
     }
 
     fn long(&mut self, arg: &str, args: &mut Args<'_>) -> Result<(), UsageError> {
@@ -120,8 +140,12 @@ impl SendmailArgs {
                     let value = args.next().transpose()?.ok_or_else(missing)?;
                     return self.value(letter, &value);
                 }
+                // Its value is optional, and so never the next word.
+                Kind::Queue => {
+                    self.mode = Mode::Queue;
+                    return Ok(());
+                }
                 Kind::Value => return self.value(letter, attached),
-                Kind::Unsupported(what) => return Err(unsupported(&format!("-{letter}"), what)),
                 Kind::Unknown => return Err(UsageError::Unknown(shown(&format!("-{letter}")))),
             }
         }
@@ -131,7 +155,9 @@ impl SendmailArgs {
     fn flag(&mut self, letter: char) {
         match letter {
             'i' => self.ignore_dots = true,
+            't' => self.from_header = true,
             'v' => self.verbose = true,
+            'I' => self.mode = Mode::Aliases,
             _ => {}
         }
     }
@@ -141,7 +167,7 @@ impl SendmailArgs {
         match letter {
             'C' => self.config = Some(value.into()),
             'f' | 'r' => self.sender = Some(value.to_owned()),
-            'b' => mode(value)?,
+            'b' => self.mode = mode(value)?.unwrap_or(self.mode),
             'o' if value == "i" => self.ignore_dots = true,
             'O' => self.long_value(value)?,
             'B' => {
@@ -188,38 +214,37 @@ type Args<'a> = dyn Iterator<Item = Result<String, UsageError>> + 'a;
 enum Kind {
     Flag,
     Value,
-    Unsupported(&'static str),
+    Queue,
     Unknown,
 }
 
-/// The options of Sendmail and Postfix. Honoured: `B C f i N O o R r V v`, and
-/// `b` as far as `-bm`. The rest is accepted because programs write it and
-/// nothing depends on it: `-F` only fills in a header field that Lazaret never
-/// adds, `-G`, `-L`, `-p`, `-X` concern sendmail's own working.
+/// The options of Sendmail, Postfix and Exim. Honoured: `B b C f I i N O o q R r
+/// t V v`. The rest is accepted because programs write it and nothing depends on
+/// it: `-F` only fills in a From: field where there is none, and Lazaret adds
+/// none; `-G`, `-L`, `-p`, `-X` concern sendmail's own working.
 fn kind(letter: char) -> Kind {
     match letter {
-        'i' | 'v' | 'c' | 'G' | 'm' | 'n' | 'U' => Kind::Flag,
+        'i' | 'v' | 'c' | 'G' | 'I' | 'm' | 'n' | 't' | 'U' => Kind::Flag,
         'A' | 'B' | 'b' | 'C' | 'e' | 'F' | 'f' | 'h' | 'L' | 'N' | 'O' | 'o' | 'p' | 'R' | 'r' | 'V'
         | 'X' => Kind::Value,
-        't' => Kind::Unsupported("recipients from the message's header"),
-        'q' => Kind::Unsupported("run the queue"),
-        'I' => Kind::Unsupported("rebuild the alias table"),
+        'q' => Kind::Queue,
         _ => Kind::Unknown,
     }
 }
 
-/// `-bm` is what we do; `-bh` and `-bH` are about host status that nobody keeps.
-fn mode(value: &str) -> Result<(), UsageError> {
+/// What `-b` asks for; `-bh` and `-bH` are about host status that nobody keeps.
+fn mode(value: &str) -> Result<Option<Mode>, UsageError> {
     let what = match value {
-        "m" | "h" | "H" => return Ok(()),
-        "s" => "SMTP on standard input",
-        "p" => "list the queue",
-        "d" | "D" => "run as a daemon",
-        "i" => "rebuild the alias table",
+        "h" | "H" => return Ok(None),
+        "m" => return Ok(Some(Mode::Message)),
+        "s" => return Ok(Some(Mode::Smtp)),
+        "p" => return Ok(Some(Mode::List)),
+        "i" => return Ok(Some(Mode::Aliases)),
+        "d" | "D" => "run as a daemon: that is `lazaret run`",
         "t" | "v" => "test addresses",
         _ => return Err(UsageError::Unknown(shown(&format!("-b{value}")))),
     };
-    Err(unsupported(&format!("-b{value}"), what))
+    Err(UsageError::Unsupported { option: shown(&format!("-b{value}")), what })
 }
 
 /// An envelope id: xtext as Sendmail wants it, or any printable text as Postfix
@@ -243,10 +268,6 @@ fn bad(option: &'static str, value: &str, expected: &'static str) -> UsageError 
     UsageError::Value { option, value: shown(value), expected }
 }
 
-fn unsupported(option: &str, what: &'static str) -> UsageError {
-    UsageError::Unsupported { option: shown(option), what }
-}
-
 fn shown(text: &str) -> Line {
     Line::escaped(text)
 }
@@ -267,8 +288,11 @@ mod tests {
 
     fn shown_args(line: &str) -> String {
         let args = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        let SendmailArgs { config, sender, recipients, ignore_dots, mail, rcpt, verbose } = args;
+        let SendmailArgs { mode, config, sender, recipients, from_header, ignore_dots, mail, rcpt, verbose } =
+            args;
         let mut shown = Vec::new();
+        shown.extend((mode != Mode::Message).then(|| format!("{mode:?}")));
+        shown.extend(from_header.then(|| "t".to_owned()));
         shown.extend(config.map(|path| format!("config={}", path.display())));
         shown.extend(sender.map(|sender| format!("from={sender}")));
         shown.extend(ignore_dots.then(|| "i".to_owned()));
@@ -294,6 +318,16 @@ mod tests {
             ("-O smtputf8=yes -O requiretls=no a", "a SMTPUTF8"),
             ("--config x.toml -C y.toml a", "config=y.toml a"),
             ("--config=x.toml -- -i --config", "config=x.toml -i --config"),
+            ("-t -oi -oem", "t i"),
+            ("-tif a@b c@d", "t from=a@b i c@d"),
+            ("-bs -odb -oem", "Smtp"),
+            ("-bp", "List"),
+            ("-b p -bh", "List"),
+            ("-bi", "Aliases"),
+            ("-I", "Aliases"),
+            ("-q15m", "Queue"),
+            ("-q -v", "Queue v"),
+            ("-bs -bm a", "a"),
         ] {
             assert_eq!(shown_args(line), meaning, "{line}");
         }
@@ -309,11 +343,8 @@ mod tests {
     #[test]
     fn what_can_not_be_done_is_refused() {
         for (line, text) in [
-            ("-t", "option -t (recipients from the message's header) is not supported yet"),
-            ("-it a", "option -t (recipients from the message's header) is not supported yet"),
-            ("-bs", "option -bs (SMTP on standard input) is not supported yet"),
-            ("-bp", "option -bp (list the queue) is not supported yet"),
-            ("-q15m", "option -q (run the queue) is not supported yet"),
+            ("-bd", "option -bd (run as a daemon: that is `lazaret run`) is not supported"),
+            ("-bv a", "option -bv (test addresses) is not supported"),
             ("-bx", "unknown option \"-bx\""),
             ("-Z a", "unknown option \"-Z\""),
             ("--configure a", "unknown option \"--configure\""),

@@ -6,6 +6,8 @@
 //! buffers, whatever the message's size: a submit that dies of memory would be
 //! taken for a bounce too.
 
+mod conversation;
+mod head;
 mod login;
 mod lone_dot;
 #[cfg(test)]
@@ -15,14 +17,17 @@ use std::io::{self, Read};
 use std::path::PathBuf;
 
 use lazaret_envelope::{
-    Address, AddressError, Line, MailParams, MessageId, Origin, Protocol, RcptParams, Recipient, ReversePath,
-    Sender, Transaction,
+    Address, AddressError, Line, MailParams, MailboxesError, MessageId, Origin, Protocol, RcptParams,
+    Recipient, ReversePath, Sender, Transaction,
 };
 use lazaret_spool::{Canonical, Draft, DropDraft, OpenError, Severity, Spool, SpoolError};
 
 use crate::canonical::Normalizer;
 use crate::room::{ROOM_STEP_BYTES, Reserve};
+use head::{HEADER_BYTES_MAX, Head};
 use lone_dot::LoneDot;
+
+pub use conversation::converse;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 32 << 10;
@@ -44,6 +49,8 @@ pub struct Submission {
     pub sender: Option<String>,
     /// The recipients; one without a domain is completed with the host name.
     pub recipients: Vec<String>,
+    /// `-t`: the header names recipients, too.
+    pub from_header: bool,
     /// Parameters of the sender.
     pub mail: MailParams,
     /// Parameters of every recipient.
@@ -69,8 +76,17 @@ pub struct Queued {
 #[derive(Debug, thiserror::Error)]
 pub enum SubmitError {
     /// Nobody to send it to.
-    #[error("no recipient: name at least one on the command line")]
+    #[error("no recipient: name at least one on the command line, or say -t if the header does")]
     NoRecipient,
+    /// `-t`, and the header names nobody.
+    #[error("no recipient: the header names none in To, Cc or Bcc")]
+    NoneInHeader,
+    /// `-t`, and a field of the header can't be read.
+    #[error("bad address in the header field {0}: {1}")]
+    Field(Line, #[source] MailboxesError),
+    /// `-t`, and the header does not end.
+    #[error("the header is too long to take recipients from: at most {HEADER_BYTES_MAX} bytes")]
+    LongHeader,
     /// `-f` is missing, and the user has no name.
     #[error("who sends this? user id {0} has no name here: say -f address")]
     NoSender(u32),
@@ -86,6 +102,9 @@ pub enum SubmitError {
     /// Standard input failed.
     #[error("failed to read the message: {0}")]
     Input(#[source] io::Error),
+    /// Standard output failed.
+    #[error("failed to write to standard output: {0}")]
+    Output(#[source] io::Error),
     /// There is too little room.
     #[error("not enough room in {0}, try again later (intake.reserve is kept for the mail that is there)")]
     NoRoom(PathBuf),
@@ -103,9 +122,15 @@ impl SubmitError {
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::NoRecipient | Self::NoSender(_) => EX_USAGE,
-            Self::Sender(..) | Self::Recipient(..) => EX_DATAERR,
+            Self::Sender(..)
+            | Self::Recipient(..)
+            | Self::NoneInHeader
+            | Self::Field(..)
+            | Self::LongHeader => EX_DATAERR,
             Self::TooLarge(_) => EX_UNAVAILABLE,
-            Self::Input(_) | Self::NoRoom(_) | Self::Open(_) | Self::Spool(_) => EX_TEMPFAIL,
+            Self::Input(_) | Self::Output(_) | Self::NoRoom(_) | Self::Open(_) | Self::Spool(_) => {
+                EX_TEMPFAIL
+            }
         }
     }
 }
@@ -114,30 +139,46 @@ impl SubmitError {
 ///
 /// # Errors
 /// It was not accepted, and nothing of it is kept.
-pub fn submit(spool: &Spool, submission: &Submission, mut input: impl Read) -> Result<Queued, SubmitError> {
-    let transaction = submission.transaction()?;
+pub fn submit(spool: &Spool, submission: &Submission, input: impl Read) -> Result<Queued, SubmitError> {
+    let mut text = Text::new(input, submission.ignore_dots);
+    // What is wrong on the command line is said before anything is read.
+    let mut transaction = submission.transaction()?;
+    let head = if submission.from_header { Head::read(&mut text)? } else { Head::default() };
+    submission.add_recipients(&mut transaction, &head.recipients)?;
     submission.look_for_room(spool)?;
-    let mut target = Target::open(spool, transaction)?;
-    submission.copy(&mut input, &mut target, spool)?;
+    let origin = Origin { client: client(), ..Origin::from(Protocol::Submit) };
+    let mut target = Target::open(spool, origin, transaction)?;
+    submission.copy(head.content, &mut text, &mut target, spool)?;
     Ok(Queued { id: target.commit()? })
 }
 
+/// Who runs this program.
+fn client() -> Option<Line> {
+    Some(Line::escaped(format!("uid {}", rustix::process::getuid().as_raw())))
+}
+
 impl Submission {
+    /// What the command line says.
     fn transaction(&self) -> Result<Transaction, SubmitError> {
-        if self.recipients.is_empty() {
+        if self.recipients.is_empty() && !self.from_header {
             return Err(SubmitError::NoRecipient);
         }
         let path = self.reverse_path()?;
-        let recipients = self.recipients.iter().map(|text| {
-            let address = self.address(text).map_err(|why| SubmitError::Recipient(shown(text), why))?;
-            Ok(Recipient { address, params: self.rcpt.clone() })
-        });
-        let recipients: Vec<Recipient> = recipients.collect::<Result<_, SubmitError>>()?;
         let mut params = self.mail.clone();
         // RFC 6531 section 3.4: an address beyond ASCII needs SMTPUTF8.
-        params.smtputf8 |= path.0.as_ref().is_some_and(Address::is_international)
-            || recipients.iter().any(|recipient| recipient.address.is_international());
-        Ok(Transaction { sender: Sender { path, params }, recipients })
+        params.smtputf8 |= path.0.as_ref().is_some_and(Address::is_international);
+        let mut transaction = Transaction { sender: Sender { path, params }, recipients: Vec::new() };
+        self.add_recipients(&mut transaction, &self.recipients)?;
+        Ok(transaction)
+    }
+
+    fn add_recipients(&self, transaction: &mut Transaction, more: &[String]) -> Result<(), SubmitError> {
+        for text in more {
+            let address = self.address(text).map_err(|why| SubmitError::Recipient(shown(text), why))?;
+            transaction.sender.params.smtputf8 |= address.is_international();
+            transaction.recipients.push(Recipient { address, params: self.rcpt.clone() });
+        }
+        Ok(())
     }
 
     fn reverse_path(&self) -> Result<ReversePath, SubmitError> {
@@ -168,30 +209,16 @@ impl Submission {
         if kept { Ok(()) } else { Err(SubmitError::NoRoom(spool.root().to_owned())) }
     }
 
-    fn copy(&self, input: &mut impl Read, target: &mut Target, spool: &Spool) -> Result<(), SubmitError> {
-        let mut dots = (!self.ignore_dots).then(LoneDot::default);
-        let mut normalizer = Normalizer::default();
-        let (mut buffer, mut text, mut content) = (vec![0; READ_BYTES], Vec::new(), Vec::new());
-        let (mut size, mut looked, mut ended) = (0, 0, false);
-        while !ended {
-            let count = read(input, &mut buffer)?;
-            text.clear();
-            ended = match &mut dots {
-                Some(dots) if count == 0 => {
-                    dots.finish(&mut text);
-                    true
-                }
-                Some(dots) => dots.push(&buffer[..count], &mut text),
-                None => {
-                    text.extend_from_slice(&buffer[..count]);
-                    count == 0
-                }
-            };
-            content.clear();
-            normalizer.push(&text, &mut content);
-            if ended {
-                normalizer.finish(&mut content);
-            }
+    /// Writes what was read already, and the rest.
+    fn copy(
+        &self,
+        mut content: Vec<u8>,
+        text: &mut Text<impl Read>,
+        target: &mut Target,
+        spool: &Spool,
+    ) -> Result<(), SubmitError> {
+        let (mut size, mut looked) = (0, 0);
+        loop {
             size += content.len() as u64;
             if size > self.size_max {
                 return Err(SubmitError::TooLarge(self.size_max));
@@ -201,6 +228,56 @@ impl Submission {
                 self.look_for_room(spool)?;
                 looked = size;
             }
+            if text.ended {
+                return Ok(());
+            }
+            content.clear();
+            text.next(&mut content)?;
+        }
+    }
+}
+
+/// Standard input as canonical content, piece by piece.
+struct Text<R> {
+    input: R,
+    /// Looks for the lone dot, unless that is a line like any other.
+    dots: Option<LoneDot>,
+    normalizer: Normalizer,
+    buffer: Vec<u8>,
+    piece: Vec<u8>,
+    ended: bool,
+}
+
+impl<R: Read> Text<R> {
+    fn new(input: R, ignore_dots: bool) -> Self {
+        Self {
+            input,
+            dots: (!ignore_dots).then(LoneDot::default),
+            normalizer: Normalizer::default(),
+            buffer: vec![0; READ_BYTES],
+            piece: Vec::new(),
+            ended: false,
+        }
+    }
+
+    /// Appends the next piece to `content`.
+    fn next(&mut self, content: &mut Vec<u8>) -> Result<(), SubmitError> {
+        let count = read(&mut self.input, &mut self.buffer)?;
+        self.piece.clear();
+        self.ended = match &mut self.dots {
+            Some(dots) if count == 0 => {
+                dots.finish(&mut self.piece);
+                true
+            }
+            Some(dots) => dots.push(&self.buffer[..count], &mut self.piece),
+            None => {
+                self.piece.extend_from_slice(&self.buffer[..count]);
+                count == 0
+            }
+        };
+        self.normalizer.push(&self.piece, content);
+        if self.ended {
+            self.normalizer.finish(content);
         }
         Ok(())
     }
@@ -227,9 +304,7 @@ enum Target {
 }
 
 impl Target {
-    fn open(spool: &Spool, transaction: Transaction) -> Result<Self, SpoolError> {
-        let client = Line::escaped(format!("uid {}", rustix::process::getuid().as_raw()));
-        let origin = Origin { client: Some(client), ..Origin::from(Protocol::Submit) };
+    fn open(spool: &Spool, origin: Origin, transaction: Transaction) -> Result<Self, SpoolError> {
         match spool.begin(origin, transaction.clone()) {
             Ok(draft) => Ok(Self::Draft(Box::new(draft))),
             Err(error) if error.severity() == Severity::Forbidden => {

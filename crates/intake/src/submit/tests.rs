@@ -13,6 +13,7 @@ fn submission() -> Submission {
     Submission {
         sender: Some("a@example.org".into()),
         recipients: vec!["b@example.org".into()],
+        from_header: false,
         hostname: "host.example".into(),
         size_max: 1 << 20,
         reserve: Reserve { bytes: 0, inodes: 0 },
@@ -185,4 +186,106 @@ fn who_may_not_write_to_tmp_uses_the_drop_box() {
     assert_eq!(dropped.len(), 1);
     let file = std::fs::read_to_string(place.spool.path(Dir::Drop).join(&dropped[0])).unwrap();
     assert!(file.ends_with("recipient <b@example.org>\nend\na\r\n.b\r\n"), "{file}");
+}
+
+/// What `-t` makes of a message: its recipients, and the content.
+fn by_header(recipients: &[&str], input: &str) -> (String, Vec<Vec<u8>>) {
+    let place = Place::new();
+    let recipients = recipients.iter().map(|&text| text.to_owned()).collect();
+    let submission = Submission { from_header: true, recipients, ..submission() };
+    submit(&place.spool, &submission, input.as_bytes()).unwrap();
+    let recipients = envelope(&place).transaction.recipients;
+    let shown: Vec<&str> = recipients.iter().map(|recipient| recipient.address.as_str()).collect();
+    let content = contents(&place.spool);
+    submit(&place.spool, &submission, Bytewise(input.as_bytes())).unwrap();
+    assert_eq!(contents(&place.spool)[1], content[0], "{input:?}");
+    (shown.join(" "), content)
+}
+
+#[test]
+fn recipients_are_taken_from_the_header() {
+    for (given, input, recipients, content) in [
+        (&[][..], "To: a@b, c@d\nSubject: x\n\nTo: no@body\n", "a@b c@d", None),
+        (&["x@y"], "To: a@b\nCC : a@b,\n\tRoot <root>\n (c)\n\nx", "x@y a@b root@host.example", None),
+        (&[], "To: a@b\nBcc: c@d,\n e@f\nX: y\n\nBcc: z\n", "a@b c@d e@f", Some("To: a@b\nX: y\n\nBcc: z\n")),
+        (&[], "bcc:a@b\n\nx\n", "a@b", Some("\nx\n")),
+        (
+            &[],
+            "To: no@body\nResent-To: a@b\nResent-Bcc: c@d\nBcc: no@body\nTo: no@body\n\nx\n",
+            "a@b c@d",
+            Some("To: no@body\nResent-To: a@b\nTo: no@body\n\nx\n"),
+        ),
+        (&["x@y"], "Resent-Date: now\nTo: no@body\nResent-cc: a@b\n\n", "x@y a@b", None),
+        (&[], "From me now\nTo: a@b\n\nx\n", "a@b", None),
+        (&[], "To: a@b\nno field\nCc: no@body\n", "a@b", None),
+        (&[], "To: a@b", "a@b", None),
+        (&[], "Cc: a@b\n.\nTo: no@body\n", "a@b", Some("Cc: a@b\n")),
+        (
+            &[],
+            "To: undisclosed-recipients:;\nBcc: d\u{fc} <d\u{fc}@b>\n\n",
+            "dü@b",
+            Some("To: undisclosed-recipients:;\n\n"),
+        ),
+    ] {
+        let content = content.unwrap_or(input).replace('\n', "\r\n");
+        assert_eq!(by_header(given, input), (recipients.to_owned(), vec![content.into_bytes()]), "{input:?}");
+    }
+}
+
+#[test]
+fn a_header_that_names_nobody_is_refused() {
+    let place = Place::new();
+    let submission = Submission { from_header: true, recipients: Vec::new(), ..submission() };
+    for (input, text) in [
+        ("Subject: x\n\nTo: a@b\n", "no recipient: the header names none"),
+        ("", "no recipient: the header names none"),
+        ("To: a@b, John Doe\n\n", "bad address in the header field to: words that are no address"),
+        ("To: a@b\nResent-Cc: \"x\n\n", "bad address in the header field resent-cc: a quote"),
+        ("To: a@b, c@d..\n\n", "bad recipient address \"c@d..\": the domain"),
+    ] {
+        let (code, shown) = refused(&place, &submission, input.as_bytes());
+        assert!(code == 65 && shown.starts_with(text), "{code} {shown}");
+    }
+    let raw = refused(&place, &submission, &b"To: \xff@b\n\n"[..]);
+    assert_eq!(raw.0, 65, "{}", raw.1);
+    // It has no end: what is read of it is bounded.
+    let (code, shown) = refused(&place, &submission, Cursor::new("X: ").chain(io::repeat(b'x')));
+    assert!(code == 65 && shown.starts_with("the header is too long"), "{code} {shown}");
+}
+
+/// What a server on standard input and output answers, and what it took.
+fn conversation(place: &Place, input: &str) -> String {
+    let mut output = Vec::new();
+    converse(&place.spool, &submission(), Bytewise(input.as_bytes()), &mut output).unwrap();
+    String::from_utf8(output).unwrap()
+}
+
+const SESSION: &str = "EHLO me\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n..x\ny\r\n.\r\nQUIT\r\n";
+
+#[test]
+fn smtp_is_spoken_on_standard_input() {
+    let place = Place::new();
+    let said = conversation(&place, SESSION);
+    assert!(said.starts_with("220 host.example ESMTP") && said.contains("250 2.0.0 queued as "), "{said}");
+    assert!(said.ends_with("221 2.0.0 bye\r\n"), "{said}");
+    assert_eq!(contents(&place.spool), [b".x\r\ny\r\n"]);
+    let envelope = envelope(&place);
+    assert_eq!(envelope.transaction.to_string(), "sender <a@b>\nrecipient <c@d>\n");
+    assert!(envelope.origin.client.unwrap().as_str().starts_with("uid "));
+    // A client that goes away in the middle leaves nothing.
+    let place = Place::new();
+    conversation(&place, SESSION.strip_suffix(".\r\nQUIT\r\n").unwrap());
+    assert_eq!(contents(&place.spool), [[0; 0]; 0]);
+}
+
+#[test]
+fn a_problem_of_our_own_is_a_4xx_on_standard_output() {
+    let place = Place::new();
+    for (what, error) in [("room", Errno::IO), ("create tmp", Errno::NOSPC), ("sync_file", Errno::IO)] {
+        place.faults.fail(what, error);
+        let said = conversation(&place, SESSION);
+        assert!(said.contains("\r\n451 4.3.0 ") && !said.contains("queued"), "{what}: {said}");
+        place.faults.mend();
+    }
+    assert_eq!(names(&place.spool, Dir::Incoming), [""; 0]);
 }
