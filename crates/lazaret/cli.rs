@@ -160,11 +160,14 @@ pub struct CheckOptions {
 const SUBMIT_HELP: &str = "\
 Options:
   -f SENDER   the envelope's sender; `-f ''` or `-f '<>'` for none (a bounce)
+  -t          the recipients stand in To, Cc and Bcc as well; Bcc is removed
   -i, -oi     a line with a single dot does not end the message
   -B TYPE     7BIT or 8BITMIME      -N WHEN   NOTIFY, such as never
   -R RET      full or hdrs          -V ENVID  ENVID
   -v          say under which id the message is queued, also as `sendmail`
   -C FILE     the configuration file, as --config
+  -bs         speak SMTP on standard input and output
+  -bp         list the queue; also as `mailq`
   Other options of sendmail that say nothing about delivery are accepted.";
 
 /// `lazaret deferred …`

@@ -18,6 +18,7 @@ mod engine;
 mod exit;
 mod init;
 mod log;
+mod mailq;
 mod manual;
 mod paths;
 mod pressure;
@@ -52,7 +53,8 @@ fn main() -> ExitCode {
     if first == Some(lazaret_worker::CELL_COMMAND) && arguments.len() == 1 {
         lazaret_worker::cell_main();
     }
-    if Path::new(&program).file_name().is_some_and(|name| name == "sendmail") {
+    if let Some(implied) = Path::new(&program).file_name().and_then(submit::implied_by) {
+        let arguments: Vec<OsString> = implied.iter().map(OsString::from).chain(arguments).collect();
         return submit::main(&arguments, None, submit::Voice::Silent);
     }
     if first == Some("submit") && !arguments.iter().any(|argument| argument == "--help") {

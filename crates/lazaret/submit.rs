@@ -4,16 +4,16 @@
 //! steps. Any problem of our own ends with 75, because anything else makes an
 //! MTA bounce the message; it must never end with 0 before the message is safe.
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
-use lazaret_intake::{SendmailArgs, submit};
+use lazaret_intake::{Mode, SendmailArgs, converse, submit};
 use lazaret_spool::{OpenError, Spool};
 
 use crate::config::Config;
-use crate::exit;
+use crate::{exit, mailq};
 
 /// What is said when all went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +22,17 @@ pub enum Voice {
     Reply,
     /// Nothing, as sendmail; cron mails whatever is said.
     Silent,
+}
+
+/// The options that a name of the program stands for, as with every sendmail;
+/// `None` for names of our own.
+pub fn implied_by(name: &OsStr) -> Option<&'static [&'static str]> {
+    match name.to_str()? {
+        "sendmail" => Some(&[]),
+        "mailq" => Some(&["-bp"]),
+        "newaliases" => Some(&["-bi"]),
+        _ => None,
+    }
 }
 
 /// Parses the arguments and takes the message from standard input. A
@@ -53,13 +64,25 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
     let arguments = SendmailArgs::parse(arguments.iter().cloned())
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     let ours = |error: &dyn std::fmt::Display| (exit::TEMPORARY, error.to_string());
+    let mode = arguments.mode;
+    // The daemon looks at its queue by itself, and there is no alias table.
+    if matches!(mode, Mode::Queue | Mode::Aliases) {
+        return Ok(());
+    }
     let named = arguments.config.clone().or_else(|| config.map(Path::to_owned));
     let named = named.or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
     let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
     let spool = open(&config).map_err(|error| ours(&error))?;
+    if mode == Mode::List {
+        return mailq::print(&spool).map_err(|failure| (failure.status(), failure.text().to_owned()));
+    }
     let speak = voice == Voice::Reply || arguments.verbose;
     let submission =
         arguments.into_submission(config.hostname, config.workers.max_size.0, config.intake.reserve());
+    if mode == Mode::Smtp {
+        let talked = converse(&spool, &submission, io::stdin().lock(), io::stdout().lock());
+        return talked.map_err(|error| (error.exit_code(), error.to_string()));
+    }
     let queued = submit(&spool, &submission, io::stdin().lock())
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     if speak {

@@ -261,29 +261,40 @@ impl Spool {
         list.context(|| format!("list {dir}"))
     }
 
+    /// Calls `visit` for each accepted message, directory by directory.
+    ///
+    /// # Errors
+    /// A directory can't be listed.
+    pub fn scan_messages(&self, mut visit: impl FnMut(Dir, Name)) -> Result<(), SpoolError> {
+        let workers = self.storage.workers().context(|| "list claimed")?;
+        let claimed = workers.into_iter().map(Dir::Claimed);
+        let others = [Dir::Outbound, Dir::Waiting, Dir::Deferred];
+        for dir in [Dir::Incoming].into_iter().chain(claimed).chain(others) {
+            self.scan(dir, |name, _| {
+                if let Some(name) = name {
+                    visit(dir, name);
+                }
+            })?;
+        }
+        Ok(())
+    }
+
     /// Counts what the directories hold.
     ///
     /// # Errors
     /// A directory can't be listed.
     pub fn count(&self) -> Result<Counts, SpoolError> {
-        let count = |dir| {
-            let mut number = 0;
-            self.scan(dir, |name, _| number += u64::from(name.is_some())).map(|()| number)
-        };
-        let mut dropped = 0;
-        self.scan(Dir::Drop, |_, raw| dropped += u64::from(!raw.as_encoded_bytes().starts_with(b".")))?;
-        let mut claimed = 0;
-        for worker in self.storage.workers().context(|| "list claimed")? {
-            claimed += count(Dir::Claimed(worker))?;
-        }
-        Ok(Counts {
-            drop: dropped,
-            incoming: count(Dir::Incoming)?,
-            claimed,
-            outbound: count(Dir::Outbound)?,
-            waiting: count(Dir::Waiting)?,
-            deferred: count(Dir::Deferred)?,
-        })
+        let mut counts = Counts::default();
+        self.scan(Dir::Drop, |_, raw| counts.drop += u64::from(!raw.as_encoded_bytes().starts_with(b".")))?;
+        self.scan_messages(|dir, _| match dir {
+            Dir::Incoming => counts.incoming += 1,
+            Dir::Claimed(_) => counts.claimed += 1,
+            Dir::Outbound => counts.outbound += 1,
+            Dir::Waiting => counts.waiting += 1,
+            Dir::Deferred => counts.deferred += 1,
+            Dir::Top | Dir::Tmp | Dir::Drop | Dir::Journal | Dir::Workers => {}
+        })?;
+        Ok(counts)
     }
 }
 

@@ -20,6 +20,7 @@ mod postfix;
 mod power;
 mod pressure;
 mod reload;
+mod sendmail;
 mod service;
 mod storm;
 
@@ -39,6 +40,7 @@ pub fn all() -> Vec<Case> {
         interop::cases(),
         listeners::cases(),
         postfix::cases(),
+        sendmail::cases(),
         poison::cases(),
         budget::cases(),
         storm::cases(),

@@ -1,0 +1,143 @@
+//! The program under the names of sendmail's family, as other programs call it.
+//!
+//! No daemon runs: what a call leaves behind must be in the spool when it ends.
+
+use std::fs;
+use std::os::unix::fs::symlink;
+use std::process::Command;
+use std::time::Duration;
+
+use crate::content::carries;
+use crate::lab::{Config, LAZARET, Lab, submitted};
+use crate::process::{self, Finished};
+use crate::trial::Case;
+
+/// Longest time for one call.
+const CALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// A message that is larger than the memory that it may take to submit it.
+const LARGE_BYTES: usize = 200 << 20;
+
+/// The address space of a call with it, in KiB: the program itself has some 20 MiB.
+const ADDRESS_SPACE_KIB: usize = 64 << 10;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![
+        Case::new("sendmail::recipients_of_the_header", header),
+        Case::new("sendmail::smtp_on_standard_input", smtp),
+        Case::new("sendmail::the_queue_is_listed", queue),
+        Case::new("sendmail::names_without_work_succeed", names),
+        Case::new("sendmail::own_trouble_is_75", trouble),
+        Case::new("sendmail::memory_does_not_depend_on_size", memory).alone(),
+    ]
+}
+
+/// Runs the program as `name`.
+fn call(lab: &Lab, name: &str, args: &[&str], input: &[u8]) -> Finished {
+    let path = lab.path(name);
+    if !path.exists() {
+        symlink(LAZARET, &path).expect("failed to make a link");
+    }
+    let mut command = Command::new(path);
+    command.args(args).env("LAZARET_CONFIG", lab.config());
+    process::finish(&mut command, input, CALL_TIME_MAX)
+}
+
+fn header() {
+    let lab = Lab::new();
+    lab.prepare();
+    let input = b"To: Alma <alma@example.org>,\n bo@example.org\nBcc: hidden@example.org\nSubject: x\n\n.x\n";
+    let sent = call(&lab, "sendmail", &["-t", "-oi", "-f", "me@example.org"], input);
+    assert_eq!((sent.code, sent.stdout.as_str(), sent.stderr.as_str()), (Some(0), "", ""));
+    assert_eq!(lab.drain(), Some(0));
+    let copies = lab.mail().copies();
+    assert_eq!(copies.len(), 1);
+    for person in ["alma", "bo", "hidden"] {
+        let of_person =
+            |path: &&std::path::PathBuf| path.starts_with(lab.path("mail/example.org").join(person));
+        let path =
+            copies.values().flatten().find(of_person).unwrap_or_else(|| panic!("nothing for {person}"));
+        let delivered = fs::read(path).expect("failed to read a delivered file");
+        let expected = b"To: Alma <alma@example.org>,\n bo@example.org\nSubject: x\n\n.x\n";
+        assert_eq!(carries(&delivered, expected), Ok(()));
+    }
+    let nobody = call(&lab, "sendmail", &["-t"], b"Subject: x\n\nx\n");
+    assert_eq!(nobody.code, Some(65), "{}", nobody.stderr);
+}
+
+fn smtp() {
+    let lab = Lab::new();
+    lab.prepare();
+    let input =
+        b"EHLO me\r\nMAIL FROM:<a@example.org>\r\nRCPT TO:<desk@example.org>\r\nDATA\r\nSubject: x\r\n\r\n\
+        ..y\r\n.\r\nQUIT\r\n";
+    let talked = call(&lab, "sendmail", &["-bs", "-odb", "-oem"], input);
+    assert_eq!(talked.code, Some(0), "{}", talked.stderr);
+    let (_, id) = talked.stdout.split_once("250 2.0.0 queued as ").expect("the message is taken");
+    let id = id[..26].to_owned();
+    assert_eq!(lab.drain(), Some(0));
+    assert_eq!(carries(&lab.mail().only(&id), b"Subject: x\r\n\r\n.y\r\n"), Ok(()));
+}
+
+fn queue() {
+    let lab = Lab::new();
+    lab.prepare();
+    let empty = call(&lab, "mailq", &[], b"");
+    assert_eq!((empty.code, empty.stdout.as_str()), (Some(0), "Mail queue is empty\n"));
+    let id = submitted(&lab, "desk@example.org", b"x\n");
+    for listed in [call(&lab, "mailq", &[], b""), call(&lab, "sendmail", &["-bp"], b"")] {
+        let lines: Vec<&str> = listed.stdout.lines().collect();
+        let [message, recipient, "", "-- 1 KB in 1 messages"] = lines[..] else { panic!("{lines:?}") };
+        assert!(message.starts_with(&format!("{id}  incoming  3  ")), "{message}");
+        assert!(message.ends_with("<sender@example.com>"), "{message}");
+        assert_eq!(recipient.trim(), "desk@example.org");
+    }
+}
+
+fn names() {
+    let lab = Lab::new();
+    for (name, args) in [
+        ("newaliases", &[][..]),
+        ("sendmail", &["-bi"]),
+        ("sendmail", &["-I"]),
+        ("sendmail", &["-q"]),
+        ("sendmail", &["-q30m"]),
+    ] {
+        let done = call(&lab, name, args, b"");
+        assert_eq!((done.code, done.stdout + &done.stderr), (Some(0), String::new()), "{name} {args:?}");
+    }
+    let usage = call(&lab, "sendmail", &["-Z", "a@example.org"], b"");
+    assert_eq!(usage.code, Some(64), "{}", usage.stderr);
+}
+
+fn trouble() {
+    let lab = Lab::new();
+    fs::write(lab.config(), "spool = 7\n").expect("failed to write the configuration");
+    for args in [&["-i", "a@example.org"][..], &["-t"], &["-bs"], &["-bp"]] {
+        let failed = call(&lab, "sendmail", args, b"To: a@example.org\n\nx\n");
+        assert_eq!(failed.code, Some(75), "{args:?}: {}", failed.stderr);
+    }
+}
+
+fn memory() {
+    let lab = Lab::with(&Config::default().workers("max_size = \"256 MiB\"\n"));
+    let mut input = b"To: desk@example.org\nSubject: large\n\n".to_vec();
+    let line = [b"x".repeat(75), b"\n".to_vec()].concat();
+    while input.len() < LARGE_BYTES {
+        input.extend_from_slice(&line);
+    }
+    symlink(LAZARET, lab.path("sendmail")).expect("failed to make a link");
+    for args in ["-i desk@example.org", "-t -i"] {
+        let mut limited = Command::new("sh");
+        let script = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$0\" {args}");
+        limited.arg("-c").arg(script).arg(lab.path("sendmail")).env("LAZARET_CONFIG", lab.config());
+        let sent = process::finish(&mut limited, &input, CALL_TIME_MAX);
+        assert_eq!(sent.code, Some(0), "{args}: {}", sent.stderr);
+    }
+    let sizes = lab.spool().names("incoming").into_iter().map(|name| {
+        fs::metadata(lab.path("spool/incoming").join(name)).expect("failed to look at a message").len()
+    });
+    let sizes: Vec<u64> = sizes.collect();
+    assert!(sizes.len() == 2 && sizes.iter().all(|&size| size > LARGE_BYTES as u64), "{sizes:?}");
+}
