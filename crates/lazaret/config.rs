@@ -15,7 +15,7 @@ mod show;
 
 pub use show::show;
 
-use lazaret_delivery::{RetryConfig, TransportConfig};
+use lazaret_delivery::{DeliveryConfig, RetryConfig, TransportConfig};
 use lazaret_intake::ListenConfig;
 use lazaret_route::{RouteConfig, RouteTable, TableError};
 use lazaret_worker::{Available, Fit, WorkersConfig};
@@ -49,6 +49,8 @@ pub struct Config {
     /// Where mail can go.
     #[serde(rename = "transport")]
     pub transports: BTreeMap<String, TransportConfig>,
+    /// What all transports share.
+    pub delivery: DeliveryConfig,
     /// When what failed is tried again.
     pub retry: RetryConfig,
     /// Which mail goes where.
@@ -68,6 +70,8 @@ struct Written {
     #[serde(default)]
     workers: WorkersConfig,
     transport: Option<BTreeMap<String, TransportConfig>>,
+    #[serde(default)]
+    delivery: DeliveryConfig,
     #[serde(default)]
     retry: RetryConfig,
     route: Option<Vec<RouteConfig>>,
@@ -198,6 +202,7 @@ impl Config {
             intake: written.intake.clone(),
             workers: written.workers.clone(),
             transports: transports.clone(),
+            delivery: written.delivery,
             retry: written.retry,
             routes: routes.clone(),
         };
@@ -287,6 +292,7 @@ impl Config {
             hostname: self.hostname.clone(),
             transports: self.transports.clone(),
             retry: self.retry,
+            connections: self.delivery.connections,
         }
     }
 
@@ -294,8 +300,14 @@ impl Config {
     fn based_on(mut self, base: &Path) -> Self {
         self.listen = self.listen.into_iter().map(|listen| listen.based_on(base)).collect();
         for transport in self.transports.values_mut() {
-            if let TransportConfig::Maildir(maildir) = transport {
-                maildir.path = base.join(&maildir.path).to_string_lossy().into_owned();
+            match transport {
+                TransportConfig::Maildir(maildir) => {
+                    maildir.path = base.join(&maildir.path).to_string_lossy().into_owned();
+                }
+                TransportConfig::Smtp(smtp) | TransportConfig::Lmtp(smtp) => {
+                    *smtp = smtp.clone().based_on(base);
+                }
+                TransportConfig::Pipe(_) | TransportConfig::Discard(_) => {}
             }
         }
         self

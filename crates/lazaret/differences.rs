@@ -10,7 +10,7 @@ use serde_json::{Map, Value};
 use crate::config::Config;
 
 /// Tables whose keys are told one by one, with their values.
-const PLAIN_TABLES: [&str; 3] = ["intake", "retry", "workers"];
+const PLAIN_TABLES: [&str; 4] = ["delivery", "intake", "retry", "workers"];
 
 /// A key that differs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

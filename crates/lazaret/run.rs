@@ -339,6 +339,7 @@ impl Daemon {
             let target = match transport {
                 TransportConfig::Maildir(maildir) => format!("Maildirs {}", maildir.path),
                 TransportConfig::Smtp(smtp) => format!("SMTP to {}", smtp.next_hops.join(", ")),
+                TransportConfig::Lmtp(lmtp) => format!("LMTP to {}", lmtp.next_hops.join(", ")),
                 TransportConfig::Pipe(pipe) => format!("program {}", pipe.command[0]),
                 TransportConfig::Discard(_) => "nowhere".to_owned(),
             };

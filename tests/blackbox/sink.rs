@@ -193,6 +193,8 @@ struct Session {
     shared: Arc<Shared>,
     sender: String,
     recipients: Vec<String>,
+    /// The client has said LHLO: each recipient gets a reply of its own.
+    lmtp: bool,
 }
 
 impl Session {
@@ -200,7 +202,13 @@ impl Session {
         stream.set_read_timeout(Some(IO_TIME_MAX))?;
         stream.set_write_timeout(Some(IO_TIME_MAX))?;
         stream.set_nodelay(true)?;
-        Ok(Self { reader: BufReader::new(stream), shared, sender: String::new(), recipients: Vec::new() })
+        Ok(Self {
+            reader: BufReader::new(stream),
+            shared,
+            sender: String::new(),
+            recipients: Vec::new(),
+            lmtp: false,
+        })
     }
 
     fn run(&mut self) -> io::Result<()> {
@@ -210,6 +218,7 @@ impl Session {
             let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
             match verb.as_str() {
                 "EHLO" | "LHLO" => {
+                    self.lmtp = verb == "LHLO";
                     let offers =
                         "250-sink.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE";
                     self.step(Step::Hello, "", offers)?;
@@ -254,6 +263,7 @@ impl Session {
             return self.act(behaviour).map(drop);
         }
         let recipients = std::mem::take(&mut self.recipients);
+        let replies = if self.lmtp { recipients.len() } else { 1 };
         let message = Taken { sender: self.sender.clone(), recipients, content };
         (self.shared.hook)(&message);
         // As a server does: it is kept before anybody is told so.
@@ -263,7 +273,7 @@ impl Session {
             taken.len() - 1
         };
         self.shared.took.notify_all();
-        self.say(&format!("250 2.0.0 sunk as {number}"))
+        (0..replies).try_for_each(|_| self.say(&format!("250 2.0.0 sunk as {number}")))
     }
 
     /// Goes on with `usual` unless the script knows better; says whether it did.

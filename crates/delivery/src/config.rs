@@ -1,5 +1,5 @@
-//! The tables `[transport.NAME]` and `[retry]` of the configuration, as they
-//! are written.
+//! The tables `[transport.NAME]`, `[delivery]` and `[retry]` of the configuration,
+//! as they are written.
 //!
 //! Each key is documented with its default and its unit. Whether the values
 //! make sense together is checked once, in [`Config::check`]; these types must
@@ -7,10 +7,13 @@
 
 use std::collections::BTreeMap;
 use std::io;
+use std::path::Path;
 use std::time::Duration;
 
+use lazaret_envelope::ByteSize;
 use serde::{Deserialize, Serialize};
 
+use crate::endpoint::Endpoint;
 use crate::maildir::{Template, TemplateError};
 use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig, PipeError};
 use crate::trace;
@@ -24,6 +27,9 @@ pub const TRANSPORTS_MAX: usize = 1000;
 /// Most threads of one transport: connections or workers.
 pub const THREADS_MAX: usize = 1000;
 
+/// Most connections of all transports.
+pub const CONNECTIONS_MAX: usize = 100_000;
+
 /// Most messages in the queue of one transport.
 pub const QUEUE_MAX: usize = 100_000;
 
@@ -36,6 +42,24 @@ pub struct Config {
     pub transports: BTreeMap<String, TransportConfig>,
     /// How often what failed is tried again.
     pub retry: RetryConfig,
+    /// Most connections of all transports together.
+    pub connections: usize,
+}
+
+/// `[delivery]`: what all transports share.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct DeliveryConfig {
+    /// Most connections to next hops at a time. Each transport has an equal share
+    /// to itself, at least one; beyond it it may have what is nobody's. Default
+    /// 500.
+    pub connections: usize,
+}
+
+impl Default for DeliveryConfig {
+    fn default() -> Self {
+        Self { connections: 500 }
+    }
 }
 
 /// One `[transport.NAME]`.
@@ -46,6 +70,8 @@ pub enum TransportConfig {
     Maildir(MaildirConfig),
     /// `type = "smtp"`: to another mail server.
     Smtp(SmtpConfig),
+    /// `type = "lmtp"`: to a server that answers for each recipient (RFC 2033).
+    Lmtp(SmtpConfig),
     /// `type = "pipe"`: to a program of this host.
     Pipe(Box<PipeConfig>),
     /// `type = "discard"`: to nowhere. The message is taken, logged and gone.
@@ -75,12 +101,14 @@ impl MaildirConfig {
     }
 }
 
-/// `[transport.NAME]` with `type = "smtp"`.
+/// `[transport.NAME]` with `type = "smtp"` or `"lmtp"`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct SmtpConfig {
-    /// The next hops as `host:port`; one that can't be reached or does not say
-    /// hello is passed over for the one after it. No default.
+    /// The next hops as `host:port` or `unix:/path`, a relative one from the
+    /// folder of the configuration file; one that can't be reached, does not say
+    /// hello or is not to be asked now is passed over for the one after it. So is
+    /// one that lacks an extension which a message needs. No default.
     pub next_hops: Vec<String>,
     /// Connections at a time. Default 20.
     #[serde(default = "SmtpConfig::default_connections")]
@@ -95,11 +123,26 @@ pub struct SmtpConfig {
     /// When a next hop is not asked for a while.
     #[serde(default)]
     pub breaker: BreakerConfig,
+    /// Least of a message that a next hop has to take within `timeouts.data`, or
+    /// all that is left of it. Default `64KiB`.
+    #[serde(default = "SmtpConfig::default_least_progress")]
+    pub least_progress: ByteSize,
 }
 
 impl SmtpConfig {
     fn default_connections() -> usize {
         20
+    }
+
+    fn default_least_progress() -> ByteSize {
+        ByteSize(64 << 10)
+    }
+
+    /// The same with paths of Unix sockets made absolute.
+    #[must_use]
+    pub fn based_on(self, base: &Path) -> Self {
+        let next_hops = self.next_hops.iter().map(|next_hop| Endpoint::based_on(next_hop, base));
+        Self { next_hops: next_hops.collect(), ..self }
     }
 }
 
@@ -127,7 +170,11 @@ pub struct Timeouts {
     /// From a command to the end of its reply. Default `60s`.
     #[serde(with = "lazaret_envelope::span")]
     pub command: Duration,
-    /// To send one block of the message. Default `60s`.
+    /// From the first byte of a line of a reply to its end: a next hop that says
+    /// a byte now and then is not waited for. Default `5s`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub line: Duration,
+    /// To take `least_progress` of the message. Default `60s`.
     #[serde(with = "lazaret_envelope::span")]
     pub data: Duration,
     /// From the final dot to its reply. RFC 5321 section 4.5.3.2.6: a timeout
@@ -148,6 +195,7 @@ impl Default for Timeouts {
             connect: Duration::from_secs(10),
             greeting: Duration::from_secs(30),
             command: Duration::from_secs(60),
+            line: Duration::from_secs(5),
             data: Duration::from_secs(60),
             end_of_data: Duration::from_secs(600),
             transaction: Duration::from_secs(1800),
@@ -228,8 +276,10 @@ pub enum ConfigError {
     /// No next hop is given.
     #[error("[transport.{0}] next_hops: name at least one, such as [\"127.0.0.1:10026\"]")]
     NoNextHop(String),
-    /// A next hop is not `host:port`.
-    #[error("[transport.{transport}] next_hops: {next_hop:?} is not host:port, such as \"127.0.0.1:10026\"")]
+    /// A next hop is neither `host:port` nor `unix:/path`.
+    #[error(
+        "[transport.{transport}] next_hops: {next_hop:?} is neither host:port, such as \"127.0.0.1:10026\", nor unix:/path"
+    )]
     NextHop {
         /// Of which transport.
         transport: String,
@@ -259,6 +309,16 @@ pub enum ConfigError {
         transport: String,
         /// Which key.
         key: &'static str,
+    },
+    /// Not one connection for each transport, or more than [`CONNECTIONS_MAX`].
+    #[error(
+        "[delivery] connections: {found} is out of bounds: from {needed}, one for each transport, to {CONNECTIONS_MAX}"
+    )]
+    Connections {
+        /// What is written.
+        found: usize,
+        /// How many transports there are.
+        needed: usize,
     },
     /// The breaker would never open, or its pauses contradict each other.
     #[error(
@@ -293,6 +353,10 @@ impl Config {
         if self.transports.len() > TRANSPORTS_MAX {
             return Err(ConfigError::TooManyTransports);
         }
+        let needed = self.connecting().max(1);
+        if !(needed..=CONNECTIONS_MAX).contains(&self.connections) {
+            return Err(ConfigError::Connections { found: self.connections, needed });
+        }
         if self.retry.first.is_zero() || self.retry.first > self.retry.max {
             return Err(ConfigError::Retry);
         }
@@ -300,7 +364,18 @@ impl Config {
     }
 }
 
+impl Config {
+    /// How many transports have connections.
+    pub(crate) fn connecting(&self) -> usize {
+        self.transports.values().filter(|transport| transport.connects()).count()
+    }
+}
+
 impl TransportConfig {
+    pub(crate) fn connects(&self) -> bool {
+        matches!(self, Self::Smtp(_) | Self::Lmtp(_))
+    }
+
     fn check(&self, name: &str) -> Result<(), ConfigError> {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if name.is_empty() || name.len() > TRANSPORT_NAME_BYTES_MAX || !name.bytes().all(fine) {
@@ -308,7 +383,7 @@ impl TransportConfig {
         }
         match self {
             Self::Maildir(maildir) => maildir.check(name),
-            Self::Smtp(smtp) => smtp.check(name),
+            Self::Smtp(smtp) | Self::Lmtp(smtp) => smtp.check(name),
             Self::Pipe(pipe) => pipe.check(name),
             Self::Discard(DiscardConfig {}) => Ok(()),
         }
@@ -318,7 +393,7 @@ impl TransportConfig {
     pub(crate) fn threads(&self) -> usize {
         match self {
             Self::Maildir(maildir) => maildir.workers,
-            Self::Smtp(smtp) => smtp.connections,
+            Self::Smtp(smtp) | Self::Lmtp(smtp) => smtp.connections,
             Self::Pipe(pipe) => pipe.workers,
             Self::Discard(DiscardConfig {}) => 1,
         }
@@ -327,7 +402,9 @@ impl TransportConfig {
     /// Most messages that wait for it in memory.
     pub(crate) fn queue(&self) -> usize {
         match self {
-            Self::Maildir(MaildirConfig { queue, .. }) | Self::Smtp(SmtpConfig { queue, .. }) => *queue,
+            Self::Maildir(MaildirConfig { queue, .. })
+            | Self::Smtp(SmtpConfig { queue, .. })
+            | Self::Lmtp(SmtpConfig { queue, .. }) => *queue,
             Self::Pipe(pipe) => pipe.queue,
             Self::Discard(DiscardConfig {}) => default_queue(),
         }
@@ -367,18 +444,20 @@ impl SmtpConfig {
         if self.next_hops.is_empty() {
             return Err(ConfigError::NoNextHop(name.to_owned()));
         }
-        if let Some(next_hop) = self.next_hops.iter().find(|next_hop| !is_host_and_port(next_hop)) {
+        if let Some(next_hop) = self.next_hops.iter().find(|next_hop| Endpoint::parse(next_hop).is_none()) {
             return Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: next_hop.clone() });
         }
         let BreakerConfig { failures, pause_first, pause_max } = self.breaker;
         if failures == 0 || pause_first.is_zero() || pause_first > pause_max {
             return Err(ConfigError::Breaker(name.to_owned()));
         }
-        let Timeouts { connect, greeting, command, data, end_of_data, transaction, idle: _ } = self.timeouts;
+        let Timeouts { connect, greeting, command, line, data, end_of_data, transaction, idle: _ } =
+            self.timeouts;
         let steps = [
             ("connect", connect),
             ("greeting", greeting),
             ("command", command),
+            ("line", line),
             ("data", data),
             ("end_of_data", end_of_data),
             ("transaction", transaction),
@@ -388,17 +467,6 @@ impl SmtpConfig {
             None => Ok(()),
         }
     }
-}
-
-/// `127.0.0.1:25`, `mx.example.org:25` or `[::1]:25`.
-fn is_host_and_port(text: &str) -> bool {
-    let Some((host, port)) = text.rsplit_once(':') else { return false };
-    let bracketed = host.strip_prefix('[').and_then(|host| host.strip_suffix(']'));
-    let host = match bracketed {
-        Some(inside) => inside.parse::<std::net::Ipv6Addr>().is_ok(),
-        None => trace::is_host_name(host),
-    };
-    host && port.parse::<u16>().is_ok_and(|port| port != 0)
 }
 
 #[cfg(test)]

@@ -90,13 +90,16 @@ impl Delivery {
         on_broken: impl Fn(SpoolError) + Send + Sync + 'static,
     ) -> Result<Self, ConfigError> {
         config.check()?;
-        let sockets = Arc::new(Sockets::default());
+        let sockets = Arc::new(Sockets::new(config.connections, config.connecting()));
         let cut_off = Arc::new(CutOff::new().map_err(ConfigError::Descriptor)?);
         let (stop, stopped) = bounded(0);
         let (alive, ended) = bounded(0);
+        let mut connecting = 0;
         let pools = config.transports.iter().map(|(name, transport)| {
+            let number = connecting;
+            connecting += usize::from(transport.connects());
             let (threads, queue) = (transport.threads(), transport.queue());
-            let transport = Transport::new(transport, name, &config.hostname, &sockets, &cut_off)?;
+            let transport = Transport::new(transport, (number, name), &config.hostname, &sockets, &cut_off)?;
             let parked = (PARKED_TOTAL_MAX / config.transports.len().max(1)).min(PARKED_MAX);
             Ok(Pool::new(name, transport, (threads, queue), parked))
         });
@@ -170,6 +173,12 @@ impl Delivery {
     pub fn is_idle(&self) -> bool {
         // In this order: what is called is in neither until it comes.
         self.shared.pools.iter().all(Pool::is_done) && self.in_flight() == 0
+    }
+
+    /// Connections to next hops that are open or being made.
+    #[must_use]
+    pub fn connections(&self) -> usize {
+        self.shared.sockets.used()
     }
 
     /// How each transport is doing, by name.

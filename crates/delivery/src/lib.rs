@@ -19,6 +19,7 @@ mod copy;
 mod cutoff;
 mod delivery;
 mod discard;
+mod endpoint;
 mod lines;
 mod maildir;
 mod next_hop;
@@ -28,6 +29,7 @@ mod pipe;
 mod pool;
 mod recipient;
 mod round;
+mod shares;
 mod smtp;
 mod sockets;
 mod task;
@@ -42,8 +44,8 @@ mod transport;
 
 pub use breaker::BreakerState;
 pub use config::{
-    BreakerConfig, Config, ConfigError, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig, SmtpConfig,
-    THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
+    BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig,
+    SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
 };
 pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};

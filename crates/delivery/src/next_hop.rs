@@ -15,12 +15,14 @@ use tracing::{info, warn};
 
 use crate::breaker::{Breaker, BreakerState, Change, Permit};
 use crate::config::BreakerConfig;
+use crate::endpoint::Endpoint;
 
 /// One next hop of a transport.
 #[derive(Debug)]
 pub(crate) struct NextHop {
     transport: String,
     name: String,
+    endpoint: Endpoint,
     health: Mutex<Health>,
     failing: Throttle,
 }
@@ -67,20 +69,21 @@ impl fmt::Display for NextHop {
 }
 
 impl NextHop {
-    pub(crate) fn new(transport: &str, name: &str, config: BreakerConfig) -> Self {
+    pub(crate) fn new(transport: &str, name: &str, endpoint: Endpoint, config: BreakerConfig) -> Self {
         let mut hasher = DefaultHasher::new();
         (transport, name).hash(&mut hasher);
         Self {
             transport: transport.to_owned(),
             name: name.to_owned(),
+            endpoint,
             health: Mutex::new(Health { breaker: Breaker::new(config, hasher.finish()), trouble: None }),
             failing: Throttle::default(),
         }
     }
 
-    /// As it stands in the configuration.
-    pub(crate) fn name(&self) -> &str {
-        &self.name
+    /// Where it listens.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        &self.endpoint
     }
 
     /// A ticket, if it may be asked now.
@@ -158,10 +161,14 @@ impl Drop for Ticket<'_> {
 mod tests {
     use super::*;
 
+    fn next_hop(config: BreakerConfig) -> NextHop {
+        NextHop::new("reinject", "127.0.0.1:25", Endpoint::Tcp("127.0.0.1:25".into()), config)
+    }
+
     #[test]
     fn all_who_ask_share_what_is_known() {
         let config = BreakerConfig { failures: 2, ..BreakerConfig::default() };
-        let next_hop = NextHop::new("reinject", "127.0.0.1:25", config);
+        let next_hop = next_hop(config);
         let what = Line::escaped("no banner\x1b");
         let (one, two) = (next_hop.ask().unwrap(), next_hop.ask().unwrap());
         drop(next_hop.ask());
@@ -176,7 +183,7 @@ mod tests {
 
     #[test]
     fn a_success_forgets_the_trouble() {
-        let next_hop = NextHop::new("reinject", "127.0.0.1:25", BreakerConfig::default());
+        let next_hop = next_hop(BreakerConfig::default());
         next_hop.ask().unwrap().failed(&Line::escaped("x"));
         next_hop.ask().unwrap().succeeded();
         assert_eq!((next_hop.status().trouble, next_hop.troubled_for()), (None, Duration::ZERO));

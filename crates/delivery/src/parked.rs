@@ -17,6 +17,9 @@ pub(crate) const PARKED_TOTAL_MAX: usize = 262_144;
 /// Most messages that are listed for one transport.
 pub(crate) const PARKED_MAX: usize = 65_536;
 
+/// Most messages that are remembered because they have just failed.
+const SUSPECTS_MAX: usize = 1000;
+
 /// How long whatever was called may be on its way before others are called in
 /// its place: somebody may have moved it.
 const CALLED_FOR: Duration = Duration::from_secs(2);
@@ -32,6 +35,9 @@ pub(crate) struct Parked<T> {
 struct Lot<T> {
     /// Oldest first.
     messages: BTreeMap<MessageId, T>,
+    /// What failed and waits for its time: the next hop's trouble may have been to
+    /// blame.
+    suspects: BTreeMap<MessageId, T>,
     /// How many were called and did not come yet, and when the last was.
     called: usize,
     called_at: Instant,
@@ -39,7 +45,12 @@ struct Lot<T> {
 
 impl<T> Parked<T> {
     pub(crate) fn new(max: usize) -> Self {
-        let lot = Lot { messages: BTreeMap::new(), called: 0, called_at: Instant::now() };
+        let lot = Lot {
+            messages: BTreeMap::new(),
+            suspects: BTreeMap::new(),
+            called: 0,
+            called_at: Instant::now(),
+        };
         Self { lot: Mutex::new(lot), max }
     }
 
@@ -54,6 +65,21 @@ impl<T> Parked<T> {
         if lot.messages.len() > self.max {
             lot.messages.pop_last();
         }
+    }
+
+    /// Remembers a message that has failed, the latest [`SUSPECTS_MAX`].
+    pub(crate) fn suspect(&self, id: MessageId, message: T) {
+        let mut lot = self.lot();
+        lot.suspects.insert(id, message);
+        if lot.suspects.len() > SUSPECTS_MAX {
+            lot.suspects.pop_first();
+        }
+    }
+
+    /// It was the next hop's trouble: they are listed like all others.
+    pub(crate) fn acquit(&self) {
+        let suspects = std::mem::take(&mut self.lot().suspects);
+        suspects.into_iter().for_each(|(id, message)| self.add(id, message));
     }
 
     /// Whether there is no room for one more.
@@ -121,6 +147,15 @@ mod tests {
         parked.came();
         parked.came();
         assert!(parked.is_done(now));
+    }
+
+    #[test]
+    fn who_failed_is_called_only_if_it_was_the_next_hops_trouble() {
+        let (parked, now) = (Parked::new(3), Instant::now());
+        parked.suspect(id(1), 1);
+        assert_eq!((parked.len(), parked.call(9, now)), (0, vec![]));
+        parked.acquit();
+        assert_eq!((parked.len(), parked.call(9, now)), (1, vec![1]));
     }
 
     #[test]

@@ -190,7 +190,11 @@ impl Pool {
     /// Messages from the list that there is something to do for now: as many as
     /// bring the queue to the half; one, where a probe decides how it goes on.
     pub(crate) fn call(&self) -> Vec<Waiting> {
-        if self.parked.len() == 0 || self.transport.refuses() {
+        if self.transport.refuses() {
+            self.parked.acquit();
+            return Vec::new();
+        }
+        if self.parked.len() == 0 {
             return Vec::new();
         }
         let wanted = if self.transport.troubled_for().is_zero() { self.queue_max().div_ceil(2) } else { 1 };

@@ -166,15 +166,21 @@ impl Shared {
     /// A message that failed waits for its time; where that was the next hop's
     /// trouble, until it is well again.
     fn wait(&self, mut task: Task, envelope: &Envelope, pool: &Pool) {
-        if !pool.transport.refuses() || self.is_stopping() || self.is_broken() {
+        let troubled = !pool.transport.troubled_for().is_zero();
+        if !troubled || self.is_stopping() || self.is_broken() {
             return self.conclude(task, Fate::Wait, Some(envelope));
         }
         if let Err(error) = self.note(&mut task) {
             return self.landed(Err(error));
         }
         let due = self.due(task.outbound.name());
-        let waits = task.outbound.wait_until(due);
-        self.listed(Some(pool), waits.map(Some));
+        match task.outbound.wait_until(due) {
+            Ok(waiting) if !pool.transport.refuses() => {
+                pool.parked.suspect(waiting.name.id, waiting);
+                self.landed(Ok(()));
+            }
+            waits => self.listed(Some(pool), waits.map(Some)),
+        }
     }
 
     fn listed(&self, pool: Option<&Pool>, waits: Result<Option<Waiting>, SpoolError>) {

@@ -1,4 +1,4 @@
-//! Delivery to a next hop by SMTP: which one, over which connection.
+//! Delivery to a next hop by SMTP or LMTP: which one, over which connection.
 //!
 //! The protocol is `lazaret-smtp`'s; this is its socket and its clock. A
 //! message must never be called delivered without the next hop's word for it.
@@ -6,25 +6,26 @@
 mod session;
 #[cfg(test)]
 mod tests;
+mod visit;
 mod wire;
 
 pub(crate) use session::Session;
 
 use std::io::ErrorKind;
-use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 use std::time::Instant;
 
-use lazaret_envelope::{Line, Span, Transaction};
-use lazaret_smtp::client::{Finished, Mail, Outcome as Reported, Step};
-use tracing::{debug, warn};
+use lazaret_envelope::{Line, Span};
+use lazaret_smtp::Dialect;
+use tracing::debug;
 
-use crate::config::{SmtpConfig, Timeouts};
-use crate::next_hop::{NextHop, Ticket};
+use crate::config::{ConfigError, SmtpConfig, Timeouts};
+use crate::endpoint::{Endpoint, Place};
+use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
-use crate::sockets::Sockets;
-use crate::transport::{Handled, Outcome};
-use session::Ended;
+use crate::sockets::{NoConnection, Sockets};
+use crate::transport::Handled;
+use visit::Visit;
 use wire::Wire;
 
 /// Most recipients of one transaction; more go out in several. RFC 5321 section
@@ -32,24 +33,42 @@ use wire::Wire;
 /// 100"; the usual servers take 1000.
 pub(crate) const RECIPIENTS_PER_TRANSACTION_MAX: usize = 1000;
 
-/// A transport that delivers by SMTP.
+/// A transport that delivers by SMTP or LMTP.
 #[derive(Debug)]
 pub(crate) struct Smtp {
+    /// Its number among the transports, for its share of the connections.
+    number: usize,
+    dialect: Dialect,
     hostname: String,
     next_hops: Vec<Arc<NextHop>>,
     timeouts: Timeouts,
+    least_progress: u64,
     sockets: Arc<Sockets>,
 }
 
 impl Smtp {
-    pub(crate) fn new(config: &SmtpConfig, name: &str, hostname: &str, sockets: &Arc<Sockets>) -> Self {
-        let next_hop = |next_hop: &String| Arc::new(NextHop::new(name, next_hop, config.breaker));
-        Self {
+    /// # Errors
+    /// A next hop that is none.
+    pub(crate) fn new(
+        config: &SmtpConfig,
+        dialect: Dialect,
+        (number, name): (usize, &str),
+        hostname: &str,
+        sockets: &Arc<Sockets>,
+    ) -> Result<Self, ConfigError> {
+        let next_hop = |text: &String| match Endpoint::parse(text) {
+            Some(endpoint) => Ok(Arc::new(NextHop::new(name, text, endpoint, config.breaker))),
+            None => Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: text.clone() }),
+        };
+        Ok(Self {
+            number,
+            dialect,
             hostname: hostname.to_owned(),
-            next_hops: config.next_hops.iter().map(next_hop).collect(),
+            next_hops: config.next_hops.iter().map(next_hop).collect::<Result<_, _>>()?,
             timeouts: config.timeouts,
+            least_progress: config.least_progress.0,
             sockets: Arc::clone(sockets),
-        }
+        })
     }
 
     pub(crate) fn next_hops(&self) -> &[Arc<NextHop>] {
@@ -64,34 +83,33 @@ impl Smtp {
         places: &[usize],
     ) -> Result<Handled, Damaged> {
         let deadline = Instant::now() + self.timeouts.transaction;
-        let mail = mail(parcel, places);
+        let mut visit = Visit::new(parcel, places, deadline);
+        let mut asked = None;
         if let Some(mut session) = kept.take()
-            && let next_hop = Arc::clone(session.next_hop())
-            && self.is_first_choice(&next_hop)
+            && let Some(next_hop) = self.next_hops.iter().find(|other| Arc::ptr_eq(other, session.next_hop()))
+            && self.is_first_choice(next_hop)
             && let Some(ticket) = next_hop.ask()
             && session.ready(deadline).is_ok()
         {
-            let (finished, ended) = session.transact(mail.clone(), parcel, deadline)?;
-            if !is_stale(&finished, ended.as_ref()) {
-                return Ok(handled(kept, session, ticket, finished, ended));
-            }
+            *kept = visit.transact(session, ticket, true)?;
+            asked = kept.is_some().then_some(next_hop);
         }
-        let mut troubles = Vec::new();
-        for next_hop in &self.next_hops {
+        let others = |next_hop: &&Arc<NextHop>| asked.is_none_or(|asked| !Arc::ptr_eq(asked, next_hop));
+        for next_hop in self.next_hops.iter().filter(others) {
+            if visit.is_over() {
+                break;
+            }
             let Some(ticket) = next_hop.ask() else { continue };
             match self.open(next_hop, deadline) {
-                Ok(mut session) => {
-                    let (finished, ended) = session.transact(mail, parcel, deadline)?;
-                    return Ok(handled(kept, session, ticket, finished, ended));
-                }
-                Err(why) => {
+                Ok(session) => keep(kept, visit.transact(session, ticket, false)?),
+                Err(NoSession::NoneFree) => break,
+                Err(NoSession::Trouble(why)) => {
                     ticket.failed(&why);
-                    troubles.push(format!("{next_hop}: {why}"));
+                    visit.passes_over(next_hop, why);
                 }
             }
         }
-        let trouble = (!troubles.is_empty()).then(|| Line::escaped(troubles.join("; ")));
-        Ok(Handled { outcomes: Vec::new(), trouble })
+        Ok(visit.handled())
     }
 
     /// Whether no next hop that stands before this one may be asked.
@@ -102,86 +120,66 @@ impl Smtp {
 
     /// A connection that is ready for a transaction, to the first address of a
     /// next hop that gives one.
-    fn open(&self, next_hop: &Arc<NextHop>, deadline: Instant) -> Result<Session, Line> {
-        let addresses = next_hop.name().to_socket_addrs();
-        let addresses = addresses.map_err(|error| Line::escaped(format!("no address: {error}")))?;
+    fn open(&self, next_hop: &Arc<NextHop>, deadline: Instant) -> Result<Session, NoSession> {
+        let places = next_hop.endpoint().places();
+        let places = places.map_err(|error| Line::escaped(format!("no address: {error}")))?;
         let mut last = Line::escaped("no address");
-        for address in addresses {
-            match self.connect(next_hop, address, deadline) {
-                Ok(session) => return Ok(session),
-                Err(why) => {
-                    debug!(%next_hop, %address, %why, "no connection");
+        for place in places {
+            match self.connect(next_hop, &place, deadline) {
+                Err(NoSession::Trouble(why)) => {
+                    debug!(%next_hop, %place, %why, "no connection");
                     last = why;
                 }
+                session => return session,
             }
         }
-        Err(last)
+        Err(last.into())
     }
 
     fn connect(
         &self,
         next_hop: &Arc<NextHop>,
-        address: SocketAddr,
+        place: &Place,
         deadline: Instant,
-    ) -> Result<Session, Line> {
+    ) -> Result<Session, NoSession> {
         let limit = self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()));
-        let socket = self.sockets.connect(address, limit).map_err(|error| match error.kind() {
-            ErrorKind::TimedOut => {
-                Line::escaped(format!("{address} does not accept a connection for {}", Span(limit)))
-            }
-            ErrorKind::ConnectionRefused => Line::escaped(format!("{address} refuses connections")),
-            _ => Line::escaped(format!("failed to connect to {address}: {error}")),
+        let connection = self.sockets.connect(self.number, place, limit).map_err(|error| match error {
+            NoConnection::NoneFree => NoSession::NoneFree,
+            NoConnection::Failed(error) => match error.kind() {
+                ErrorKind::TimedOut => {
+                    Line::escaped(format!("{place} does not accept a connection for {}", Span(limit))).into()
+                }
+                ErrorKind::ConnectionRefused => Line::escaped(format!("{place} refuses connections")).into(),
+                _ => Line::escaped(format!("failed to connect to {place}: {error}")).into(),
+            },
         })?;
-        let wire = Wire::new(socket, self.timeouts);
-        let mut session = Session::new(wire, Arc::clone(next_hop), &self.hostname);
+        let wire = Wire::new(connection, self.timeouts, self.least_progress);
+        let mut session = Session::new(wire, Arc::clone(next_hop), &self.hostname, self.dialect);
         session.ready(deadline)?;
         Ok(session)
     }
 }
 
-/// What became of a transaction; the connection is kept if it is sound.
-fn handled(
-    kept: &mut Option<Session>,
-    session: Session,
-    ticket: Ticket<'_>,
-    finished: Finished,
-    ended: Option<Ended>,
-) -> Handled {
-    let told = |reply: &dyn std::fmt::Display| Line::escaped(format!("{}: {reply}", session.next_hop()));
-    let outcomes = finished.deliveries.iter().map(|delivery| match &delivery.outcome {
-        Reported::Delivered(reply) => Outcome::Delivered(told(reply)),
-        Reported::Transient(reply) => Outcome::Transient(told(reply)),
-        Reported::Permanent(reply) => Outcome::Permanent(told(reply)),
-    });
-    let outcomes = outcomes.collect();
-    let Some(ended) = ended else {
-        ticket.succeeded();
-        *kept = Some(session);
-        return Handled { outcomes, trouble: None };
-    };
-    if finished.uncertain {
-        // RFC 1047: nobody knows whether it was taken.
-        warn!(next_hop = %session.next_hop(), why = %ended.why, "a message may be delivered twice");
+/// Why there is no connection that is ready.
+enum NoSession {
+    /// All connections that the transport may have are in use: nothing is known of
+    /// the next hop.
+    NoneFree,
+    /// What is wrong with the next hop.
+    Trouble(Line),
+}
+
+impl From<Line> for NoSession {
+    fn from(why: Line) -> Self {
+        Self::Trouble(why)
     }
-    ticket.failed(&ended.why);
-    Handled { outcomes, trouble: Some(told(&ended.why)) }
 }
 
-/// The recipients at these places, and what the message will weigh.
-fn mail(parcel: &Parcel<'_>, places: &[usize]) -> Mail {
-    let envelope = &parcel.message.envelope;
-    let all = &envelope.transaction;
-    let recipients = places.iter().map(|&place| all.recipients[place].clone()).collect();
-    let transaction = Arc::new(Transaction { sender: all.sender.clone(), recipients });
-    Mail { transaction, size: envelope.content.size + parcel.trace.len() as u64 }
-}
-
-/// Whether a connection that was kept turned out to be gone, which says nothing
-/// about the message: nobody was asked about anything yet.
-fn is_stale(finished: &Finished, ended: Option<&Ended>) -> bool {
-    ended.is_some_and(|ended| !ended.deadline)
-        && finished
-            .deliveries
-            .iter()
-            .all(|delivery| delivery.step == Step::Mail && matches!(delivery.outcome, Reported::Transient(_)))
+/// Keeps a connection in place of the one that was kept.
+fn keep(kept: &mut Option<Session>, session: Option<Session>) {
+    if let Some(session) = session
+        && let Some(former) = kept.replace(session)
+    {
+        former.quit();
+    }
 }

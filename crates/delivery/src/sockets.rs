@@ -1,52 +1,100 @@
-//! The open sockets of all deliveries: a stop that has run out of patience
-//! shuts them down, and whoever waits on one wakes up.
+//! The open connections of all deliveries: how many there may be, and how they
+//! are ended. A stop that has run out of patience shuts them down, and whoever
+//! waits on one wakes up.
 //!
-//! Also where a socket is connected, because that waiting too must end. It must
-//! never keep a socket open that its user has dropped.
+//! Also where a connection is made, because that waiting too must end. It must
+//! never keep a socket open that its user has dropped, nor let one transport
+//! take the share of another.
 
 use std::io;
-use std::net::{Shutdown, SocketAddr, TcpStream};
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
-use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::io::Errno;
-use rustix::net::{AddressFamily, SocketFlags, SocketType, connect, socket_with, sockopt};
+use crate::endpoint::{Place, Socket};
+use crate::shares::Shares;
 
-/// Who has a socket open.
-#[derive(Debug, Default)]
-pub(crate) struct Sockets(Mutex<Open>);
+/// Who has a connection.
+#[derive(Debug)]
+pub(crate) struct Sockets {
+    open: Mutex<Open>,
+    /// Told when somebody gives one back.
+    given_back: Condvar,
+}
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Open {
     /// No more sockets may be opened.
     shut: bool,
-    sockets: Vec<Weak<TcpStream>>,
+    sockets: Vec<Weak<Socket>>,
+    shares: Shares,
+}
+
+/// A connected socket, counted as one of a transport's.
+#[derive(Debug)]
+pub(crate) struct Connection {
+    socket: Arc<Socket>,
+    _claim: Claim,
+}
+
+/// One of the connections that a transport may have.
+#[derive(Debug)]
+struct Claim {
+    sockets: Arc<Sockets>,
+    transport: usize,
+}
+
+/// Why there is no connection.
+#[derive(Debug)]
+pub(crate) enum NoConnection {
+    /// All that this transport may have are in use.
+    NoneFree,
+    /// It was not made; [`io::ErrorKind::TimedOut`] where that took too long.
+    Failed(io::Error),
+}
+
+impl From<io::Error> for NoConnection {
+    fn from(error: io::Error) -> Self {
+        Self::Failed(error)
+    }
 }
 
 impl Sockets {
-    /// Connects to an address; fails with [`io::ErrorKind::TimedOut`] where
-    /// that takes longer than `limit`.
-    pub(crate) fn connect(&self, address: SocketAddr, limit: Duration) -> io::Result<Arc<TcpStream>> {
-        let deadline = Instant::now() + limit;
-        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
-        let family = if address.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
-        let socket: OwnedFd = socket_with(family, SocketType::STREAM, flags, None)?;
-        let socket = Arc::new(TcpStream::from(socket));
-        self.register(&socket)?;
-        match connect(&socket, &address) {
-            Err(Errno::INPROGRESS) => wait_connected(&socket, deadline)?,
-            result => result?,
-        }
-        socket.set_nonblocking(false)?;
-        // The final dot is a packet of its own: it must not wait for an
-        // acknowledgement of the one before.
-        socket.set_nodelay(true)?;
-        Ok(socket)
+    /// For so many connections of so many transports.
+    pub(crate) fn new(connections: usize, transports: usize) -> Self {
+        let shares = Shares::new(connections, transports);
+        let open = Open { shut: false, sockets: Vec::new(), shares };
+        Self { open: Mutex::new(open), given_back: Condvar::new() }
     }
 
-    fn register(&self, socket: &Arc<TcpStream>) -> io::Result<()> {
+    /// Connects to an address within `limit`, for the transport of this number.
+    pub(crate) fn connect(
+        self: &Arc<Self>,
+        transport: usize,
+        place: &Place,
+        limit: Duration,
+    ) -> Result<Connection, NoConnection> {
+        let deadline = Instant::now() + limit;
+        let claim = self.claim(transport, deadline)?;
+        let socket = Arc::new(Socket::new(place)?);
+        self.register(&socket)?;
+        socket.connect(place, deadline, || self.open().shut)?;
+        Ok(Connection { socket, _claim: claim })
+    }
+
+    fn claim(self: &Arc<Self>, transport: usize, deadline: Instant) -> Result<Claim, NoConnection> {
+        let mut open = self.open();
+        while !open.shares.take(transport) {
+            let left = deadline.saturating_duration_since(Instant::now());
+            if left.is_zero() || open.shut {
+                return Err(NoConnection::NoneFree);
+            }
+            let waited = self.given_back.wait_timeout(open, left);
+            open = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        Ok(Claim { sockets: Arc::clone(self), transport })
+    }
+
+    fn register(&self, socket: &Arc<Socket>) -> io::Result<()> {
         let mut open = self.open();
         if open.shut {
             return Err(io::Error::other("deliveries are being stopped"));
@@ -56,56 +104,85 @@ impl Sockets {
         Ok(())
     }
 
+    /// Connections in use.
+    pub(crate) fn used(&self) -> usize {
+        self.open().shares.used()
+    }
+
     /// Ends every conversation, for good.
     pub(crate) fn shut_down(&self) {
         let mut open = self.open();
         open.shut = true;
+        self.given_back.notify_all();
         for socket in open.sockets.drain(..).filter_map(|socket| socket.upgrade()) {
             // One that is not connected any more is as good as shut down.
-            let _ = socket.shutdown(Shutdown::Both);
+            let _ = socket.shutdown();
         }
     }
 
-    fn open(&self) -> std::sync::MutexGuard<'_, Open> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    fn open(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Waits until a connection is there or has failed.
-fn wait_connected(socket: &TcpStream, deadline: Instant) -> io::Result<()> {
-    loop {
-        let left = deadline.saturating_duration_since(Instant::now());
-        let timeout = Timespec::try_from(left).map_err(io::Error::other)?;
-        match poll(&mut [PollFd::new(socket, PollFlags::OUT)], Some(&timeout)) {
-            Ok(0) => return Err(io::ErrorKind::TimedOut.into()),
-            Ok(_) => return Ok(sockopt::socket_error(socket)??),
-            Err(Errno::INTR) => {}
-            Err(error) => return Err(error.into()),
-        }
+impl Drop for Claim {
+    fn drop(&mut self) {
+        self.sockets.open().shares.give_back(self.transport);
+        self.sockets.given_back.notify_all();
+    }
+}
+
+impl Connection {
+    /// Receives what there is, waiting for it at most `limit`, which is not zero.
+    pub(crate) fn read(&self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
+        self.socket.read(buffer, limit)
+    }
+
+    /// Sends what there is room for, waiting for room at most `limit`, which is
+    /// not zero.
+    pub(crate) fn write(&self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
+        self.socket.write(bytes, limit)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use std::io::Read;
-    use std::net::TcpListener;
+    use std::net::{SocketAddr, TcpListener, TcpStream};
+    use std::os::unix::net::UnixListener;
     use std::thread;
 
+    use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+
     const SOON: Duration = Duration::from_secs(5);
+
+    fn sockets(connections: usize) -> Arc<Sockets> {
+        Arc::new(Sockets::new(connections, 1))
+    }
+
+    fn place(listener: &TcpListener) -> Place {
+        Place::Tcp(listener.local_addr().unwrap())
+    }
+
+    fn kind(result: Result<Connection, NoConnection>) -> io::ErrorKind {
+        match result {
+            Err(NoConnection::Failed(error)) => error.kind(),
+            other => panic!("{other:?}"),
+        }
+    }
 
     #[test]
     fn a_shut_down_wakes_whoever_waits_and_lets_nobody_in() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let sockets = Sockets::default();
-        let socket = sockets.connect(listener.local_addr().unwrap(), SOON).unwrap();
+        let sockets = sockets(9);
+        let socket = sockets.connect(0, &place(&listener), SOON).unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| (&*socket).read(&mut [0]).unwrap());
+            let waiting = scope.spawn(|| socket.read(&mut [0], SOON * 10).unwrap());
             thread::sleep(Duration::from_millis(20));
             sockets.shut_down();
             assert_eq!(waiting.join().unwrap(), 0);
         });
-        assert!(sockets.connect(listener.local_addr().unwrap(), SOON).is_err());
+        assert!(sockets.connect(0, &place(&listener), SOON).is_err());
     }
 
     #[test]
@@ -114,14 +191,13 @@ mod tests {
         let full = socket_with(AddressFamily::INET, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
         rustix::net::bind(&full, &SocketAddr::from(([127, 0, 0, 1], 0))).unwrap();
         rustix::net::listen(&full, 0).unwrap();
-        let address = TcpStream::from(full.try_clone().unwrap()).local_addr().unwrap();
-        let sockets = Sockets::default();
-        let _first = sockets.connect(address, SOON).unwrap();
-        let error = sockets.connect(address, Duration::from_millis(50)).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::TimedOut);
+        let place = Place::Tcp(TcpStream::from(full.try_clone().unwrap()).local_addr().unwrap());
+        let sockets = sockets(9);
+        let _first = sockets.connect(0, &place, SOON).unwrap();
+        assert_eq!(kind(sockets.connect(0, &place, Duration::from_millis(50))), io::ErrorKind::TimedOut);
         thread::scope(|scope| {
             let start = Instant::now();
-            let waiting = scope.spawn(|| sockets.connect(address, SOON * 10).is_err());
+            let waiting = scope.spawn(|| sockets.connect(0, &place, SOON * 10).is_err());
             thread::sleep(Duration::from_millis(20));
             sockets.shut_down();
             assert!(waiting.join().unwrap() && start.elapsed() < SOON);
@@ -129,18 +205,49 @@ mod tests {
     }
 
     #[test]
-    fn a_port_where_nobody_listens_is_told_at_once() {
-        let address = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-        let error = Sockets::default().connect(address, SOON).unwrap_err();
-        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+    fn a_unix_socket_that_is_full_is_given_up_in_time() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("s");
+        let full = socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None).unwrap();
+        rustix::net::bind(&full, &rustix::net::SocketAddrUnix::new(&path).unwrap()).unwrap();
+        rustix::net::listen(&full, 0).unwrap();
+        let (sockets, place) = (sockets(9), Place::Unix(path));
+        let _first = sockets.connect(0, &place, SOON).unwrap();
+        assert_eq!(kind(sockets.connect(0, &place, Duration::from_millis(50))), io::ErrorKind::TimedOut);
+    }
+
+    #[test]
+    fn where_nobody_listens_it_is_told_at_once() {
+        let closed = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        assert_eq!(kind(sockets(9).connect(0, &Place::Tcp(closed), SOON)), io::ErrorKind::ConnectionRefused);
+        let nowhere = Place::Unix("/nowhere/at/all".into());
+        assert_eq!(kind(sockets(9).connect(0, &nowhere, SOON)), io::ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn who_finds_none_free_waits_for_one_and_not_for_ever() {
+        let folder = tempfile::tempdir().unwrap();
+        let place = Place::Unix(folder.path().join("s"));
+        let Place::Unix(path) = &place else { unreachable!() };
+        let _listener = UnixListener::bind(path).unwrap();
+        let sockets = sockets(1);
+        let first = sockets.connect(0, &place, SOON).unwrap();
+        let none = sockets.connect(0, &place, Duration::from_millis(20));
+        assert!(matches!(none, Err(NoConnection::NoneFree)));
+        thread::scope(|scope| {
+            let second = scope.spawn(|| sockets.connect(0, &place, SOON));
+            drop(first);
+            assert!(second.join().unwrap().is_ok());
+        });
+        assert_eq!(sockets.used(), 0);
     }
 
     #[test]
     fn dropped_sockets_are_forgotten() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
-        let sockets = Sockets::default();
+        let sockets = sockets(9);
         for _ in 0..5 {
-            sockets.connect(listener.local_addr().unwrap(), SOON).unwrap();
+            sockets.connect(0, &place(&listener), SOON).unwrap();
         }
         assert_eq!(sockets.open().sockets.len(), 1);
     }

@@ -2,9 +2,14 @@
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
+use std::os::unix::net::UnixListener;
+use std::path::Path;
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
+
+/// How long a server sleeps that hears nothing.
+const SLEEP: Duration = Duration::from_secs(5);
 
 /// What the server does instead of agreeing.
 #[derive(Clone, Copy)]
@@ -13,6 +18,8 @@ pub(crate) enum Act {
     Say(&'static str),
     /// Replies so and closes.
     SayAndClose(&'static str),
+    /// Replies so, and then hears nothing more, but stays.
+    SayAndSleep(&'static str),
     /// Says nothing more, but stays.
     Silence,
     /// Sends a letter now and then.
@@ -48,6 +55,19 @@ impl Server {
             }
         });
         server
+    }
+
+    /// Speaks over a Unix socket as well, for one conversation.
+    pub(crate) fn also_at(&self, path: &Path) {
+        let (listener, address) = (UnixListener::bind(path).unwrap(), self.address.clone());
+        thread::spawn(move || {
+            let (near, _) = listener.accept().unwrap();
+            let far = TcpStream::connect(address).unwrap();
+            let (mut near_in, mut far_in) = (near.try_clone().unwrap(), far.try_clone().unwrap());
+            let (mut near_out, mut far_out) = (near, far);
+            thread::spawn(move || std::io::copy(&mut near_in, &mut far_out));
+            std::io::copy(&mut far_in, &mut near_out)
+        });
     }
 
     /// Goes by other rules in conversations that begin from now on.
@@ -109,6 +129,11 @@ fn act(mut stream: &TcpStream, rules: &[Rule], what: &str, default: &'static str
     let rule = rules.iter().find(|(key, _)| what.starts_with(key));
     match rule.map_or(Act::Say(default), |(_, act)| *act) {
         Act::Say(text) => stream.write_all(text.as_bytes()).map(|()| true),
+        Act::SayAndSleep(text) => {
+            stream.write_all(text.as_bytes())?;
+            thread::sleep(SLEEP);
+            Ok(false)
+        }
         Act::SayAndClose(text) => stream.write_all(text.as_bytes()).map(|()| false),
         Act::Silence => stream.read_to_end(&mut Vec::new()).map(|_| false),
         Act::Close => Ok(false),

@@ -41,10 +41,17 @@ fn config(spool: &TestSpool, server: &Server, connections: usize, queue: usize) 
         ("mail".to_owned(), TransportConfig::Maildir(MaildirConfig { path, workers: 2, queue: 100 })),
         (
             "next".to_owned(),
-            TransportConfig::Smtp(SmtpConfig { next_hops, connections, queue, timeouts, breaker: BREAKER }),
+            TransportConfig::Smtp(SmtpConfig {
+                next_hops,
+                connections,
+                queue,
+                timeouts,
+                breaker: BREAKER,
+                least_progress: lazaret_envelope::ByteSize(1),
+            }),
         ),
     ]);
-    Config { hostname: "hub.example".into(), transports, retry: RetryConfig::default() }
+    Config { hostname: "hub.example".into(), transports, retry: RetryConfig::default(), connections: 500 }
 }
 
 impl Rig {
@@ -239,11 +246,10 @@ fn mail_for_a_next_hop_in_trouble_waits_for_a_probe_and_then_comes_back_by_itsel
     until(|| {
         let there = rig.spool.counts()[0];
         (0..there).for_each(|_| rig.submit(rig.spool.claimed(), &["next"]));
-        rig.server.count("message") == 7
+        rig.server.count("message") == 9
     });
     rig.settle();
-    // The first two failed before it was known that all would.
-    assert_eq!((rig.spool.counts(), rig.status("next").parked), ([0, 0, 2, 0], 0));
+    assert_eq!((rig.spool.counts(), rig.status("next").parked), ([0; 4], 0));
     assert_eq!(rig.status("next").next_hops[0].trouble, None);
 }
 
@@ -257,7 +263,7 @@ fn who_has_another_transport_too_gets_it_there_first() {
     // One may have been called already, to probe.
     let names = [Dir::Waiting, Dir::Incoming].map(|dir| rig.spool.names(dir)).concat();
     let attempts: u32 = names.iter().map(|name| name.attempts).sum();
-    assert_eq!((names.len(), attempts), (5, 3));
+    assert!(names.len() == 5 && (3..=5).contains(&attempts), "{names:?}");
 }
 
 #[test]

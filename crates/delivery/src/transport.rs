@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use lazaret_envelope::Line;
+use lazaret_smtp::Dialect;
 
 use crate::config::{ConfigError, DiscardConfig, TransportConfig};
 use crate::cutoff::CutOff;
@@ -58,7 +59,7 @@ pub(crate) struct Hands {
 impl Transport {
     pub(crate) fn new(
         config: &TransportConfig,
-        name: &str,
+        (number, name): (usize, &str),
         hostname: &str,
         sockets: &Arc<Sockets>,
         cut_off: &Arc<CutOff>,
@@ -77,7 +78,12 @@ impl Transport {
                     pipe.map_err(|source| ConfigError::Pipe { transport: transport(), source })?,
                 ))
             }
-            TransportConfig::Smtp(smtp) => Self::Smtp(Smtp::new(smtp, name, hostname, sockets)),
+            TransportConfig::Smtp(smtp) => {
+                Self::Smtp(Smtp::new(smtp, Dialect::Smtp, (number, name), hostname, sockets)?)
+            }
+            TransportConfig::Lmtp(lmtp) => {
+                Self::Smtp(Smtp::new(lmtp, Dialect::Lmtp, (number, name), hostname, sockets)?)
+            }
             TransportConfig::Discard(DiscardConfig {}) => Self::Discard(Discard::new(name)),
         })
     }

@@ -56,6 +56,8 @@ pub enum Step {
     Greeting,
     /// EHLO, HELO or LHLO.
     Hello,
+    /// Nothing was sent: what the next hop offers is not enough.
+    Offer,
     /// MAIL
     Mail,
     /// RCPT
@@ -75,6 +77,7 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Greeting => "greeting",
             Self::Hello => "hello",
+            Self::Offer => "offer",
             Self::Mail => "MAIL",
             Self::Rcpt => "RCPT",
             Self::Data => "DATA",

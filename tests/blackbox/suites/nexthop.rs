@@ -46,6 +46,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("nexthop::is_too_busy", || {
             hung(Step::Greeting, Behaviour::Reply("421 4.3.2 \x1b[2Jbusy"), "421 4.3.2 \\u{1b}[2Jbusy");
         }),
+        Case::new("nexthop::lmtp_answers_for_each_recipient", lmtp),
         Case::new("nexthop::the_second_takes_what_the_first_does_not", failover),
     ]
 }
@@ -140,5 +141,26 @@ fn failover() {
         }),
         "a probe finds that it is well"
     );
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// LMTP to several recipients over a connection that serves several messages.
+fn lmtp() {
+    let sink =
+        Sink::start(vec![(Step::Recipient, Some("no@example.org"), Behaviour::Reply("450 4.2.1 busy"))]);
+    let table = transport("local", &[&sink]).replace("\"smtp\"", "\"lmtp\"");
+    let lab = Lab::with(&Config::without_routes().tables(&table).route("deliver = \"local\"\n"));
+    let daemon = lab.start();
+    let mut client = Client::connect(daemon.smtp()).expect("a session");
+    for number in 0..3 {
+        let message = format!("Subject: {number}\r\n\r\n.x\r\n");
+        let to = ["a@example.org", "no@example.org", "b@example.org"];
+        client.deliver("sender@example.com", &to, message.as_bytes()).expect("the message is taken");
+    }
+    assert!(until(SOON, || lab.spool().names("waiting").len() == 3), "{}", lab.log_tail());
+    let taken = sink.taken();
+    assert_eq!(taken.len(), 3);
+    assert!(taken.iter().all(|taken| taken.recipients == ["a@example.org", "b@example.org"]), "{taken:?}");
+    assert!(taken.iter().all(|taken| taken.content.ends_with(b"\r\n\r\n.x\r\n")), "{taken:?}");
     assert_eq!(daemon.terminate().code(), Some(0));
 }

@@ -7,11 +7,18 @@ struct File {
     transport: BTreeMap<String, TransportConfig>,
     #[serde(default)]
     retry: RetryConfig,
+    #[serde(default)]
+    delivery: DeliveryConfig,
 }
 
 fn check(text: &str) -> Result<(), String> {
     let file: File = toml::from_str(text).map_err(|error| error.to_string())?;
-    let config = Config { hostname: "mx.example".into(), transports: file.transport, retry: file.retry };
+    let config = Config {
+        hostname: "mx.example".into(),
+        transports: file.transport,
+        retry: file.retry,
+        connections: file.delivery.connections,
+    };
     config.check().map_err(|error| error.to_string())
 }
 
@@ -25,8 +32,14 @@ fn defaults_are_those_that_the_documentation_names() {
     assert_eq!(file.transport["m"], TransportConfig::Maildir(maildir));
     let timeouts = Timeouts { greeting: Duration::from_secs(300), ..Timeouts::default() };
     let next_hops = vec!["localhost:25".into(), "[::1]:26".into()];
-    let smtp =
-        SmtpConfig { next_hops, connections: 20, queue: 1000, timeouts, breaker: BreakerConfig::default() };
+    let smtp = SmtpConfig {
+        next_hops,
+        connections: 20,
+        queue: 1000,
+        timeouts,
+        breaker: BreakerConfig::default(),
+        least_progress: ByteSize(64 << 10),
+    };
     assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));
     assert_eq!(file.retry, RetryConfig { first: Duration::from_secs(60), max: Duration::from_secs(3600) });
     assert_eq!(toml::from_str::<File>(&toml::to_string(&file).unwrap()).unwrap(), file);
@@ -46,6 +59,8 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         (SMTP, "next_hops = ['a:1']\nconnections = 0", ["connections: 0", "1 to 1000"]),
         (SMTP, "next_hops = ['a:1']\nconections = 5", ["unknown field `conections`", "connections"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '0s' }", ["timeouts.data", "longer than 0s"]),
+        (SMTP, "next_hops = ['unix:']", ["\"unix:\"", "unix:/path"]),
+        (SMTP, "next_hops = ['a:1']\n[delivery]\nconnections = 0", ["[delivery] connections: 0", "from 1"]),
         (SMTP, "next_hops = ['a:1']\nbreaker = { failures = 0 }", ["breaker", "at least 1"]),
         (SMTP, "next_hops = ['a:1']\nbreaker = { pause_first = '3m' }", ["breaker", "not longer than"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '5' }", ["\"5\" is no span of time", "\"30s\""]),
@@ -60,7 +75,11 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         let error = check(&format!("{table}{text}")).unwrap_err();
         assert!(parts.iter().all(|part| error.contains(part)), "{text}: {error}");
     }
-    let config =
-        Config { hostname: "a b".into(), transports: BTreeMap::new(), retry: RetryConfig::default() };
+    let config = Config {
+        hostname: "a b".into(),
+        transports: BTreeMap::new(),
+        retry: RetryConfig::default(),
+        connections: 1,
+    };
     assert!(matches!(config.check(), Err(ConfigError::Hostname(_))));
 }

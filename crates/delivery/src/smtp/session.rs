@@ -34,6 +34,8 @@ pub(crate) struct Session {
     free_since: Instant,
     /// What the next hop is asked for just now, and by when.
     asked: Option<(Step, Instant)>,
+    /// By when the line of a reply must end that has begun.
+    line_ends: Option<Instant>,
     /// What went wrong with the connection.
     ended: Option<Ended>,
 }
@@ -53,13 +55,14 @@ enum Unsent {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, next_hop: Arc<NextHop>, hostname: &str) -> Self {
+    pub(super) fn new(wire: Wire, next_hop: Arc<NextHop>, hostname: &str, dialect: Dialect) -> Self {
         Self {
-            client: Client::new(hostname, Dialect::Smtp),
+            client: Client::new(hostname, dialect),
             wire,
             next_hop,
             free_since: Instant::now(),
             asked: None,
+            line_ends: None,
             ended: None,
         }
     }
@@ -114,8 +117,7 @@ impl Session {
                     Ok(()) => {}
                     Err(Unsent::Damaged(damaged)) => return Err(damaged),
                     Err(Unsent::Wire(error)) => {
-                        let limit = Span(self.wire.timeouts.data);
-                        self.unsent(&error, &format!("takes no data for {limit}"), whole);
+                        self.unsent(&error, &self.wire.slowness(), whole);
                     }
                 },
                 Do::Done(finished) => {
@@ -162,13 +164,25 @@ impl Session {
         };
         self.asked = Some((step, deadline));
         let mut buffer = [0; REPLY_BYTES];
-        match self.wire.receive(&mut buffer, deadline) {
+        let line_ends = self.line_ends.filter(|&line_ends| line_ends < deadline);
+        match self.wire.receive(&mut buffer, line_ends.unwrap_or(deadline)) {
             Ok(count) => self.received(step, &buffer[..count]),
+            Err(error) if line_ends.is_some() => {
+                let limit = Span(self.wire.timeouts.line);
+                let what = format!("begins a line of its reply to {step} and does not end it for {limit}");
+                self.broken(&error, &what, whole);
+            }
             Err(error) => self.broken(&error, &self.wire.silence(step), whole),
         }
     }
 
     fn received(&mut self, step: Step, bytes: &[u8]) {
+        let begun = bytes.last().is_some_and(|&last| last != b'\n');
+        let limit = self.wire.timeouts.line;
+        self.line_ends = begun.then(|| match self.line_ends {
+            Some(line_ends) if !bytes.contains(&b'\n') => line_ends,
+            _ => Instant::now() + limit,
+        });
         // The one step with many replies: each has its own deadline.
         if step == Step::Rcpt && bytes.contains(&b'\n') {
             self.asked = None;
@@ -220,18 +234,13 @@ fn stream(mut content: Content<'_>, parcel: &Parcel<'_>, wire: &Wire, whole: Ins
     let mut out = Vec::new();
     content.encode(parcel.trace.as_bytes(), &mut out);
     let mut blocks = parcel.blocks();
+    let mut progress = wire.progress();
     while let Some(block) = blocks.next().map_err(Unsent::Damaged)? {
         content.encode(block, &mut out);
-        send_block(wire, &mut out, whole)?;
+        wire.send_content(&out, &mut progress, whole).map_err(Unsent::Wire)?;
+        out.clear();
     }
-    send_block(wire, &mut out, whole)?;
+    wire.send_content(&out, &mut progress, whole).map_err(Unsent::Wire)?;
     content.finish();
-    Ok(())
-}
-
-fn send_block(wire: &Wire, out: &mut Vec<u8>, whole: Instant) -> Result<(), Unsent> {
-    let deadline = whole.min(Instant::now() + wire.timeouts.data);
-    wire.send(out, deadline).map_err(Unsent::Wire)?;
-    out.clear();
     Ok(())
 }

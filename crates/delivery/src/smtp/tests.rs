@@ -1,10 +1,11 @@
 //! Conversations with next hops of all kinds.
 
 use super::*;
-use crate::BreakerConfig;
 use crate::parcel::Parcel;
 use crate::test_server::{Act, Rule, Server};
 use crate::test_spool::TestSpool;
+use crate::transport::Outcome;
+use lazaret_smtp::Dialect;
 use std::time::Duration;
 
 const CONTENT: &str = "Subject: x\r\n\r\n.dot\r\n";
@@ -19,6 +20,7 @@ fn timeouts() -> Timeouts {
         connect: long,
         greeting: STEP,
         command: STEP,
+        line: long,
         data: STEP,
         end_of_data: STEP,
         transaction: long,
@@ -27,22 +29,31 @@ fn timeouts() -> Timeouts {
 }
 
 fn smtp(next_hops: &[&str]) -> Smtp {
-    let next_hops = next_hops.iter().map(|&next_hop| next_hop.to_owned()).collect();
-    let config = SmtpConfig {
-        next_hops,
-        connections: 1,
-        queue: 1,
-        timeouts: timeouts(),
-        breaker: BreakerConfig::default(),
-    };
-    Smtp::new(&config, "reinject", "hub.example", &Arc::default())
+    transport(next_hops, Dialect::Smtp, timeouts())
+}
+
+fn transport(next_hops: &[&str], dialect: Dialect, timeouts: Timeouts) -> Smtp {
+    let next_hops: Vec<String> = next_hops.iter().map(|&next_hop| format!("{next_hop:?}")).collect();
+    let config = format!("next_hops = [{}]\nleast_progress = '256KiB'", next_hops.join(", "));
+    let config = SmtpConfig { timeouts, ..toml::from_str(&config).unwrap() };
+    let sockets = Arc::new(Sockets::new(9, 1));
+    Smtp::new(&config, dialect, (0, "reinject"), "hub.example", &sockets).unwrap()
 }
 
 /// One transaction with two recipients: what became of it, without the name of
 /// the next hop.
 fn run(smtp: &Smtp, kept: &mut Option<Session>) -> (Vec<String>, Option<String>) {
+    run_with(smtp, kept, "<s@x>", CONTENT)
+}
+
+fn run_with(
+    smtp: &Smtp,
+    kept: &mut Option<Session>,
+    sender: &str,
+    content: &str,
+) -> (Vec<String>, Option<String>) {
     let spool = TestSpool::new();
-    let outbound = spool.routed("<s@x>", &["a@b", "c@d"], CONTENT);
+    let outbound = spool.routed(sender, &["a@b", "c@d"], content);
     let message = outbound.open().unwrap();
     let parcel = Parcel { message: &message, trace: TRACE, may_repeat: false };
     let handled = smtp.transaction(kept, &parcel, &[0, 1]).unwrap();
@@ -200,4 +211,83 @@ fn why_data_is_not_taken_is_heard() {
     let server = Server::start(&[("DATA", Act::SayAndClose("354 go\r\n552 5.3.4 too big\r\n"))]);
     let (outcomes, _) = run(&smtp(&[&server.address]), &mut None);
     assert!(outcomes.iter().all(|outcome| outcome == "permanent 552 5.3.4 too big"), "{outcomes:?}");
+}
+
+#[test]
+fn what_the_first_lacks_the_second_may_have() {
+    let utf8 = Act::Say("250-x\r\n250 SMTPUTF8\r\n");
+    let (plain, good) = (Server::start(&[]), Server::start(&[("EHLO", utf8)]));
+    let sender = "<s@x> SMTPUTF8";
+    let (outcomes, trouble) = run_with(&smtp(&[&plain.address, &good.address]), &mut None, sender, CONTENT);
+    assert_eq!((outcomes, trouble), (vec!["delivered 250 queued".to_owned(); 2], None));
+    assert_eq!((plain.count("MAIL"), good.count("MAIL")), (0, 1));
+    // Nobody has it: that is how it is.
+    let (outcomes, _) = run_with(&smtp(&[&plain.address, &plain.address]), &mut None, sender, CONTENT);
+    assert_eq!(outcomes, ["permanent 550 5.6.7 the next hop does not offer SMTPUTF8"; 2]);
+    // Somebody who can't be asked may have it.
+    let closed = Server::start(&[("greeting", Act::Close)]);
+    let (outcomes, trouble) = run_with(&smtp(&[&plain.address, &closed.address]), &mut None, sender, CONTENT);
+    assert!(outcomes.iter().all(|outcome| outcome.starts_with("transient 550 5.6.7 ")), "{outcomes:?}");
+    assert_eq!(trouble, None);
+}
+
+#[test]
+fn lmtp_answers_for_each_recipient() {
+    let server = Server::start(&[(".", Act::Say("250 2.1.5 one\r\n552 5.2.2 full\r\n"))]);
+    let (lmtp, mut kept) = (transport(&[&server.address], Dialect::Lmtp, timeouts()), None);
+    for _ in 0..2 {
+        let (outcomes, trouble) = run(&lmtp, &mut kept);
+        assert_eq!(outcomes, ["delivered 250 2.1.5 one", "permanent 552 5.2.2 full"]);
+        assert_eq!(trouble, None);
+    }
+    assert_eq!(
+        (server.count("LHLO hub.example"), server.count("EHLO"), server.count("connected")),
+        (1, 0, 1)
+    );
+}
+
+#[test]
+fn a_lone_lmtp_reply_leaves_the_other_recipient_undecided() {
+    let server = Server::start(&[(".", Act::SayAndClose("250 2.1.5 one\r\n"))]);
+    let (outcomes, trouble) = run(&transport(&[&server.address], Dialect::Lmtp, timeouts()), &mut None);
+    assert_eq!(outcomes[0], "delivered 250 2.1.5 one");
+    assert!(outcomes[1].starts_with("transient 451 4.4.2 "), "{outcomes:?}");
+    assert!(trouble.is_some());
+}
+
+#[test]
+fn a_unix_socket_is_a_next_hop_like_any_other() {
+    let (server, folder) = (Server::start(&[]), tempfile::tempdir().unwrap());
+    let path = folder.path().join("lmtp.sock");
+    server.also_at(&path);
+    let next_hop = format!("unix:{}", path.display());
+    let (outcomes, _) = run(&transport(&[&next_hop], Dialect::Lmtp, timeouts()), &mut None);
+    assert_eq!(outcomes[0], "delivered 250 queued");
+    let nowhere = format!("unix:{}", folder.path().join("nowhere").display());
+    let (outcomes, trouble) = run(&smtp(&[&nowhere]), &mut None);
+    assert!(outcomes.is_empty() && trouble.unwrap().contains("failed to connect"));
+}
+
+#[test]
+fn a_reply_byte_by_byte_is_not_waited_for() {
+    let long = Duration::from_secs(30);
+    let slow = Timeouts { greeting: long, command: long, line: STEP, ..timeouts() };
+    for (key, step) in [("greeting", "greeting"), ("MAIL", "MAIL"), (".", "end of data")] {
+        let slow = Timeouts { end_of_data: long, ..slow };
+        let server = Server::start(&[(key, Act::Trickle)]);
+        let (outcomes, trouble) = run(&transport(&[&server.address], Dialect::Smtp, slow), &mut None);
+        let expected = format!("begins a line of its reply to {step} and does not end it for 200ms");
+        assert_eq!(trouble, Some(expected));
+        assert_eq!(outcomes.len(), if key == "greeting" { 0 } else { 2 });
+    }
+}
+
+#[test]
+fn a_message_that_is_not_taken_fast_enough_is_given_up() {
+    let server = Server::start(&[("DATA", Act::SayAndSleep("354 go\r\n"))]);
+    let content = "x".repeat(98) + "\r\n";
+    let (outcomes, trouble) =
+        run_with(&smtp(&[&server.address]), &mut None, "<s@x>", &content.repeat(200_000));
+    assert_eq!(trouble.as_deref(), Some("stalls after DATA, takes less than 256KiB in 200ms"));
+    assert!(outcomes.iter().all(|outcome| outcome.starts_with("transient ")), "{outcomes:?}");
 }

@@ -4,21 +4,47 @@
 //! Before each call to the operating system the time that is left is counted
 //! anew. A call must never wait beyond its deadline.
 
-use std::io::{self, ErrorKind, Read, Write};
-use std::net::TcpStream;
-use std::sync::Arc;
+use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::Span;
+use lazaret_envelope::{ByteSize, Span};
 use lazaret_smtp::client::Step;
 
 use crate::config::Timeouts;
+use crate::sockets::Connection;
 
 /// A connected socket.
 #[derive(Debug)]
 pub(super) struct Wire {
-    socket: Arc<TcpStream>,
+    connection: Connection,
     pub(super) timeouts: Timeouts,
+    least_progress: u64,
+}
+
+/// Whether a peer takes what it is sent fast enough.
+#[derive(Debug)]
+pub(super) struct Progress {
+    /// Bytes that it has to take within the time.
+    least: u64,
+    within: Duration,
+    /// What it took of these.
+    taken: u64,
+    deadline: Instant,
+}
+
+impl Progress {
+    fn new(least: u64, within: Duration, now: Instant) -> Self {
+        Self { least, within, taken: 0, deadline: now + within }
+    }
+
+    /// It took so many bytes.
+    fn took(&mut self, count: usize, now: Instant) {
+        self.taken += count as u64;
+        if self.taken >= self.least {
+            self.taken = 0;
+            self.deadline = now + self.within;
+        }
+    }
 }
 
 /// Why nothing more goes over a wire.
@@ -43,29 +69,54 @@ impl From<io::Error> for WireError {
 }
 
 impl Wire {
-    pub(super) fn new(socket: Arc<TcpStream>, timeouts: Timeouts) -> Self {
-        Self { socket, timeouts }
+    pub(super) fn new(connection: Connection, timeouts: Timeouts, least_progress: u64) -> Self {
+        Self { connection, timeouts, least_progress }
+    }
+
+    /// Begins to watch how content is taken.
+    pub(super) fn progress(&self) -> Progress {
+        Progress::new(self.least_progress, self.timeouts.data, Instant::now())
+    }
+
+    /// Sends content, as long as it is taken fast enough.
+    pub(super) fn send_content(
+        &self,
+        mut bytes: &[u8],
+        progress: &mut Progress,
+        whole: Instant,
+    ) -> Result<(), WireError> {
+        while !bytes.is_empty() {
+            let count = self.send_some(bytes, whole.min(progress.deadline))?;
+            bytes = &bytes[count..];
+            progress.took(count, Instant::now());
+        }
+        Ok(())
     }
 
     /// Sends all of it.
     pub(super) fn send(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), WireError> {
         while !bytes.is_empty() {
-            self.socket.set_write_timeout(Some(left(deadline)?))?;
-            match (&*self.socket).write(bytes) {
+            bytes = &bytes[self.send_some(bytes, deadline)?..];
+        }
+        Ok(())
+    }
+
+    /// Sends at least one byte.
+    fn send_some(&self, bytes: &[u8], deadline: Instant) -> Result<usize, WireError> {
+        loop {
+            match self.connection.write(bytes, left(deadline)?) {
                 Ok(0) => return Err(WireError::Closed),
-                Ok(count) => bytes = &bytes[count..],
+                Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => return Err(error.into()),
             }
         }
-        Ok(())
     }
 
     /// Receives at least one byte.
     pub(super) fn receive(&self, buffer: &mut [u8], deadline: Instant) -> Result<usize, WireError> {
         loop {
-            self.socket.set_read_timeout(Some(left(deadline)?))?;
-            match (&*self.socket).read(buffer) {
+            match self.connection.read(buffer, left(deadline)?) {
                 Ok(0) => return Err(WireError::Closed),
                 Ok(count) => return Ok(count),
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -78,10 +129,18 @@ impl Wire {
     pub(super) fn limit(&self, step: Step) -> Duration {
         match step {
             Step::Greeting => self.timeouts.greeting,
-            Step::Hello | Step::Mail | Step::Rcpt | Step::Data | Step::Rset => self.timeouts.command,
+            Step::Offer | Step::Hello | Step::Mail | Step::Rcpt | Step::Data | Step::Rset => {
+                self.timeouts.command
+            }
             Step::DataEnd => self.timeouts.end_of_data,
             Step::Quit => self.timeouts.command.min(QUIT_WAIT),
         }
+    }
+
+    /// What is wrong with a peer that takes a message too slowly.
+    pub(super) fn slowness(&self) -> String {
+        let limit = Span(self.timeouts.data);
+        format!("stalls after DATA, takes less than {} in {limit}", ByteSize(self.least_progress))
     }
 
     /// What is wrong with a peer that does not reply.
@@ -103,4 +162,22 @@ pub(super) const QUIT_WAIT: Duration = Duration::from_secs(1);
 fn left(deadline: Instant) -> Result<Duration, WireError> {
     let left = deadline.saturating_duration_since(Instant::now());
     if left.is_zero() { Err(WireError::Deadline) } else { Ok(left) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_takes_enough_gets_more_time_and_nobody_else() {
+        let start = Instant::now();
+        let at = |seconds| start + Duration::from_secs(seconds);
+        let mut progress = Progress::new(100, Duration::from_secs(10), start);
+        (1..9).for_each(|second| progress.took(1, at(second)));
+        assert_eq!(progress.deadline, at(10), "a byte a second is not enough");
+        progress.took(92, at(9));
+        assert_eq!(progress.deadline, at(19));
+        progress.took(1000, at(12));
+        assert_eq!(progress.deadline, at(22), "more now is no credit for later");
+    }
 }

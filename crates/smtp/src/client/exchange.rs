@@ -79,7 +79,9 @@ impl Exchange {
         let all = missing(&mail, &offer);
         let refusals = recipients.iter().map(|to| all.clone().or_else(|| missing_for(to, &offer)));
         let deliveries: Vec<Option<Delivery>> = refusals
-            .map(|reply| reply.map(|reply| Delivery { step: Step::Mail, outcome: Outcome::Permanent(reply) }))
+            .map(|reply| {
+                reply.map(|reply| Delivery { step: Step::Offer, outcome: Outcome::Permanent(reply) })
+            })
             .collect();
         Self {
             asked: (0..recipients.len()).filter(|&place| deliveries[place].is_none()).collect(),

@@ -215,7 +215,7 @@ fn what_the_next_hop_lacks_is_refused_without_asking() {
         (limited, "<a@b>", "552 5.3.4 the next hop takes at most 6 bytes, these are 7"),
     ] {
         let mut client = ready(offer, Dialect::Smtp);
-        assert_eq!(run(&mut client, mail(sender, &["<c@d>"]), &[]), [format!("MAIL: permanent {reply}")]);
+        assert_eq!(run(&mut client, mail(sender, &["<c@d>"]), &[]), [format!("offer: permanent {reply}")]);
         assert!(matches!(client.next(), Do::Ready(_)));
     }
     // One recipient that can't be named does not keep the others from theirs.
@@ -225,7 +225,7 @@ fn what_the_next_hop_lacks_is_refused_without_asking() {
         (CONTENT, "250 ok\r\n"),
     ];
     let outcomes = run(&mut client, mail("<>", &["<ü@d>", "<c@d>"]), &script);
-    let refused = "MAIL: permanent 550 5.6.7 the next hop does not offer SMTPUTF8";
+    let refused = "offer: permanent 550 5.6.7 the next hop does not offer SMTPUTF8";
     assert_eq!(outcomes, [refused, "end of data: delivered 250 ok"]);
 }
 
