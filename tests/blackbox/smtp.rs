@@ -87,6 +87,23 @@ impl Client {
     pub fn vanish(self) {
         let _ = self.reader.get_ref().shutdown(Shutdown::Both);
     }
+
+    /// Sends nothing more, and reads whatever comes until the server has closed.
+    pub fn hear_out(mut self) {
+        let _ = self.reader.get_ref().shutdown(Shutdown::Write);
+        read_to_end(&mut self.reader);
+    }
+}
+
+/// Reads until the end, or until the connection breaks.
+///
+/// # Panics
+/// If the server neither closes nor says anything for too long.
+fn read_to_end(reader: &mut impl Read) {
+    if let Err(error) = io::copy(reader, &mut io::sink()) {
+        let slow = [io::ErrorKind::WouldBlock, io::ErrorKind::TimedOut].contains(&error.kind());
+        assert!(!slow, "the server does not close: {error}");
+    }
 }
 
 impl Client<UnixStream> {
@@ -99,6 +116,12 @@ impl Client<UnixStream> {
         stream.set_read_timeout(Some(IO_TIME_MAX))?;
         stream.set_write_timeout(Some(IO_TIME_MAX))?;
         Ok(Self::on(stream))
+    }
+
+    /// Sends nothing more, and reads whatever comes until the server has closed.
+    pub fn hear_out(mut self) {
+        let _ = self.reader.get_ref().shutdown(Shutdown::Write);
+        read_to_end(&mut self.reader);
     }
 }
 

@@ -13,6 +13,7 @@ mod interop;
 mod listeners;
 mod mail;
 mod nexthop;
+mod noise;
 mod operator;
 mod pipe;
 mod poison;
@@ -22,6 +23,7 @@ mod pressure;
 mod reload;
 mod sendmail;
 mod service;
+mod smuggling;
 mod storm;
 
 use crate::trial::Case;
@@ -39,6 +41,8 @@ pub fn all() -> Vec<Case> {
         check::cases(),
         interop::cases(),
         listeners::cases(),
+        smuggling::cases(),
+        noise::cases(),
         postfix::cases(),
         sendmail::cases(),
         poison::cases(),

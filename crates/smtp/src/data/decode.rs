@@ -195,6 +195,23 @@ mod tests {
     }
 
     #[test]
+    fn every_short_text_between_others_is_decoded_wherever_it_is_cut() {
+        for policy in POLICIES {
+            for text in texts(6) {
+                let text = [b"a", text.as_slice(), b"b\r\n.\r\n"].concat();
+                let expected = reference(&text, policy);
+                for cut in 0..=text.len() {
+                    assert_eq!(
+                        decode([&text[..cut], &text[cut..]], policy),
+                        expected,
+                        "{text:?} {policy:?} at {cut}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn only_crlf_dot_crlf_ends_the_data() {
         let ends = |text: &[u8]| POLICIES.map(|policy| decode([text], policy).3);
         assert_eq!(ends(b".\r\n"), [true; 2]);

@@ -376,6 +376,69 @@ fn a_client_that_is_not_trusted_can_tell_nothing() {
     assert_eq!(codes(Config::default(), &format!("{HELLO}XFORWARD NAME=x\r\n")).last().unwrap(), "550 5.7.0");
 }
 
+/// Every text of up to `length` bytes of CR, LF, dot and x.
+fn texts(length: u32) -> impl Iterator<Item = Vec<u8>> {
+    (0..=length).flat_map(|length| {
+        (0..4_usize.pow(length))
+            .map(move |number| (0..length).map(|place| b"\r\n.x"[number >> (2 * place) & 3]).collect())
+    })
+}
+
+/// How many bytes of `data` belong to the message, its end included: the rule of RFC
+/// 5321 section 4.1.1.4 by the letter. The CRLF of the DATA command counts as the
+/// first.
+fn through_the_end(data: &[u8]) -> usize {
+    let whole = [b"\r\n", data].concat();
+    whole.windows(5).position(|window| window == b"\r\n.\r\n").expect("it has an end") + 3
+}
+
+/// The message of `data`, if each of its line ends is CRLF: without its end, and
+/// without the first dot of each line.
+fn unstuffed(data: &[u8]) -> Option<Vec<u8>> {
+    let text = std::str::from_utf8(&data[..data.len() - 3]).unwrap();
+    let lines = text.split_inclusive("\r\n").map(|line| line.strip_prefix('.').unwrap_or(line));
+    let message: String = lines.collect();
+    (!text.replace("\r\n", "").contains(['\r', '\n'])).then(|| message.into_bytes())
+}
+
+/// What a text means between known text, with another message behind it.
+fn ends_where_it_should(text: &[u8], bare: BareLineEnds) {
+    const START: &[u8] = b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n";
+    const SECOND: &[u8] = b"MAIL FROM:<x@y>\r\nRCPT TO:<c@d>\r\nDATA\r\nsecond\r\n.\r\n";
+    let data = [b"a", text, b"b\r\n.\r\n"].concat();
+    let end = through_the_end(&data);
+    let config = || Config { bare, ..Config::default() };
+    let wire = [START, &data, SECOND].concat();
+    let seen = play(config(), [wire.as_slice()]);
+    let expected = unstuffed(&data[..end]);
+    let taken = seen.messages.first().filter(|(first, _)| first.sender.path.as_str() == "a@b");
+    match (&expected, bare) {
+        (Some(content), _) => assert_eq!(&taken.expect("taken").1, content, "{text:?}"),
+        (None, BareLineEnds::Reject) => assert!(taken.is_none() && seen.abandoned.len() == 1, "{text:?}"),
+        (None, BareLineEnds::Normalize) => assert!(taken.is_some(), "{text:?}"),
+    }
+    // Nothing but its own end makes commands of what stands behind a text.
+    if end == data.len() {
+        let [.., (second, content)] = &seen.messages[..] else { panic!("{text:?}: {seen:?}") };
+        assert_eq!((second.sender.path.as_str(), &content[..]), ("x@y", &b"second\r\n"[..]), "{text:?}");
+        assert_eq!(seen.messages.len(), 1 + usize::from(taken.is_some()), "{text:?}");
+    }
+    // Cut once at each place, and everywhere.
+    let from = START.len();
+    for cut in from..=from + data.len() {
+        assert_eq!(play(config(), [&wire[..cut], &wire[cut..]]), seen, "{text:?} cut at {}", cut - from);
+    }
+    assert_eq!(play(config(), wire.chunks(1)), seen, "{text:?} in bytes");
+}
+
+#[test]
+fn only_its_own_end_ends_a_message_whatever_stands_before() {
+    for text in texts(5) {
+        ends_where_it_should(&text, BareLineEnds::Reject);
+        ends_where_it_should(&text, BareLineEnds::Normalize);
+    }
+}
+
 /// Pieces of conversations, good and bad.
 fn words() -> impl Strategy<Value = Vec<u8>> {
     let word = prop::sample::select(vec![
