@@ -38,13 +38,25 @@ pub struct ListenConfig {
     /// Most sessions at a time; should not be fewer than the MTA before us
     /// opens. Over it a client is told 421. Default 100.
     pub sessions: NonZeroUsize,
+    /// Most sessions of one client: of one IPv4 address, or one /64 network of IPv6.
+    /// Over it the client is told 421. Clients of a Unix socket are not told apart.
+    /// Default: half of `sessions` for a client of another host; an MTA on this host
+    /// may have all.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub sessions_per_client: Option<NonZeroUsize>,
     /// What to do with CR or LF outside of CRLF: `"reject"` the message, or
     /// `"normalize"` it (LF becomes CRLF, a stray CR a space). Default `"reject"`.
     pub bare_line_ends: LineEndPolicy,
-    /// Longest silence of a client before its session ends. RFC 5321 section
-    /// 4.5.3.2.7 asks for at least 5 minutes. Default `"5m"`.
+    /// How long a client may be silent, or make no progress, before its session ends:
+    /// a command or a message must come to its end in that time, or
+    /// [`PROGRESS_BYTES`] of one. Who sends byte by byte may take twice as long. RFC
+    /// 5321 section 4.5.3.2.7 asks for at least 5 minutes. Default `"5m"`.
     #[serde(with = "lazaret_envelope::span")]
     pub idle_timeout: Duration,
+    /// The same while all sessions are taken and another client wants one. Default
+    /// `"10s"`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub crowded_timeout: Duration,
     /// Longest session, whatever it does. Default `"1h"`.
     #[serde(with = "lazaret_envelope::span")]
     pub session_time: Duration,
@@ -63,11 +75,19 @@ pub struct ListenConfig {
     pub require_tls: bool,
     /// Commands in error after which a session ends. Default 20.
     pub errors: NonZeroUsize,
+    /// Commands without a message after which a session ends, recipients left out.
+    /// Default 10,000.
+    pub commands: NonZeroUsize,
 }
 
 const SESSIONS: NonZeroUsize = NonZeroUsize::new(100).expect("not zero");
 const RECIPIENTS: NonZeroUsize = NonZeroUsize::new(1_000).expect("not zero");
 const ERRORS: NonZeroUsize = NonZeroUsize::new(20).expect("not zero");
+const COMMANDS: NonZeroUsize = NonZeroUsize::new(10_000).expect("not zero");
+
+/// So many bytes of a line or a message in [`ListenConfig::idle_timeout`] are
+/// progress, though they bring nothing to its end: 55 a second at least, by default.
+pub const PROGRESS_BYTES: u64 = 16 << 10;
 
 impl Default for ListenConfig {
     fn default() -> Self {
@@ -76,14 +96,17 @@ impl Default for ListenConfig {
             address: ListenAddress::Tcp(SocketAddr::from(([127, 0, 0, 1], 10025))),
             socket_mode: SocketMode::DEFAULT,
             sessions: SESSIONS,
+            sessions_per_client: None,
             bare_line_ends: LineEndPolicy::Reject,
             idle_timeout: Duration::from_secs(5 * 60),
+            crowded_timeout: Duration::from_secs(10),
             session_time: Duration::from_secs(60 * 60),
             recipients: RECIPIENTS,
             xforward: Vec::new(),
             tls: None,
             require_tls: false,
             errors: ERRORS,
+            commands: COMMANDS,
         }
     }
 }
@@ -97,8 +120,8 @@ impl ListenConfig {
     /// # Errors
     /// What does not, for a person to read.
     pub fn check(&self) -> Result<(), String> {
-        if self.idle_timeout.is_zero() || self.session_time.is_zero() {
-            return Err("idle_timeout and session_time must be longer than nothing".into());
+        if [self.idle_timeout, self.crowded_timeout, self.session_time].iter().any(Duration::is_zero) {
+            return Err("idle_timeout, crowded_timeout and session_time must be longer than nothing".into());
         }
         if self.require_tls && self.tls.is_none() {
             return Err("require_tls needs tls = { certificate = \"...\", key = \"...\" }".into());

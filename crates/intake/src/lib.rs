@@ -25,7 +25,8 @@ pub mod tls;
 pub mod watch;
 
 pub use config::{
-    LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol, SOCKET_PATH_BYTES_MAX, SocketMode,
+    LineEndPolicy, ListenAddress, ListenConfig, ListenProtocol, PROGRESS_BYTES, SOCKET_PATH_BYTES_MAX,
+    SocketMode,
 };
 pub use dropbox::{DropWatcher, SWEEP_FILES_MAX, Sweep};
 pub use gate::{Counters, Denied, IntakeGate, Pause, Reason};

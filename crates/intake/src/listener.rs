@@ -33,7 +33,7 @@ use crate::size_max::SizeMax;
 use crate::tls::{Identity, Tls, TlsError};
 use bind::{Bound, SocketFile};
 use session::{Conversation, Limits};
-use sessions::{Place, Sessions, Turned};
+use sessions::{Place, Sessions, Share, Turned};
 use socket::Socket;
 
 /// Pause before accept(2) is tried again after it failed for want of memory.
@@ -82,6 +82,7 @@ impl Listener {
             recipients_max: config.recipients.get(),
             bare: config.bare_line_ends.into(),
             errors_max: config.errors.get(),
+            commands_max: config.commands.get(),
             starttls: config.starttls(),
             ..server::Config::default()
         };
@@ -96,7 +97,7 @@ impl Listener {
             xforward: config.xforward.clone(),
             size_max,
             limits: Limits { idle: config.idle_timeout, session: config.session_time },
-            sessions: Arc::new(Sessions::new(config.sessions.get(), Arc::clone(&gate))),
+            sessions: Arc::new(Sessions::new(Share::of(config), Arc::clone(&gate))),
             gate,
             crowded: Throttle::default(),
         })
@@ -168,6 +169,13 @@ impl Listener {
         let ticket = match self.sessions.enter(Arc::clone(&place)) {
             Ok(ticket) => ticket,
             Err(Turned::Stopping) => return self.turn_away(&place, Reason::Paused, session::STOPPING),
+            Err(Turned::TooManyOfOne) => {
+                return self.turn_away(
+                    &place,
+                    Reason::TooManySessions,
+                    "too many sessions from your address",
+                );
+            }
             Err(Turned::TooMany) => {
                 if let Some(unsaid) = self.crowded.say() {
                     warn!(address = %self.address, unsaid,

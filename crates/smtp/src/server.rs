@@ -63,6 +63,9 @@ pub struct Config {
     /// sets the count back. Commands out of order don't count: a client that
     /// pipelines many RCPTs behind a refused MAIL does nothing wrong.
     pub errors_max: usize,
+    /// After this many commands without a message the session ends; recipients that
+    /// were taken don't count.
+    pub commands_max: usize,
 }
 
 impl Default for Config {
@@ -76,6 +79,7 @@ impl Default for Config {
             xforward: false,
             starttls: StartTlsPolicy::Never,
             errors_max: 20,
+            commands_max: 10_000,
         }
     }
 }

@@ -18,9 +18,9 @@ use tracing::debug;
 
 use super::Listener;
 use super::receiver::Receiver;
-use super::sessions::Place;
+use super::sessions::{Ending, Place};
 use super::wire::Wire;
-use crate::config::SESSION_BYTES_MAX;
+use crate::config::{PROGRESS_BYTES, SESSION_BYTES_MAX};
 use crate::tls::Tls;
 
 /// Bytes read at a time: as many as the protocol takes in at one step.
@@ -55,6 +55,8 @@ pub(super) enum Hangup {
     OutOfTime,
     /// The client has sent too much.
     TooManyBytes,
+    /// Others want the session, and the client makes no progress.
+    Crowded,
     /// The program stops.
     Stopping,
     /// It is not known whether the message is durable: nothing may be said.
@@ -68,9 +70,19 @@ impl Hangup {
         match self {
             Self::Closed | Self::Gone | Self::Lost(_) | Self::Handshake(_) | Self::Broken => None,
             Self::Idle => closing("heard nothing for too long"),
+            Self::Crowded => closing("has no session left for clients that make no progress"),
             Self::OutOfTime => closing("has no more time for this session"),
             Self::TooManyBytes => closing("was sent too many bytes in this session"),
             Self::Stopping => Some(config.closing_reply(STOPPING)),
+        }
+    }
+}
+
+impl From<Ending> for Hangup {
+    fn from(ending: Ending) -> Self {
+        match ending {
+            Ending::Stopping => Self::Stopping,
+            Ending::Evicted => Self::Crowded,
         }
     }
 }
@@ -83,6 +95,7 @@ impl fmt::Display for Hangup {
             Self::Lost(error) => write!(f, "the connection failed: {error}"),
             Self::Handshake(error) => write!(f, "the TLS handshake failed: {error}"),
             Self::Idle => f.write_str("idle for too long"),
+            Self::Crowded => f.write_str("no progress, and others want its place"),
             Self::OutOfTime => f.write_str("it lasted too long"),
             Self::TooManyBytes => f.write_str("too many bytes"),
             Self::Stopping => f.write_str("the program stops"),
@@ -104,6 +117,16 @@ pub(super) struct Conversation {
     tls: Option<Arc<ServerConfig>>,
     out: Vec<u8>,
     bytes: u64,
+    progress: Progress,
+}
+
+/// The last time that a client has brought something to its end, or a good part of it.
+struct Progress {
+    at: Instant,
+    /// What the session counted then.
+    count: u64,
+    /// What the client had sent then.
+    bytes: u64,
 }
 
 impl Conversation {
@@ -121,6 +144,7 @@ impl Conversation {
             tls: listener.tls.as_ref().map(Tls::current),
             out: Vec::new(),
             bytes: 0,
+            progress: Progress { at: Instant::now(), count: 0, bytes: 0 },
         }
     }
 
@@ -177,6 +201,15 @@ impl Conversation {
         }
     }
 
+    /// Notes progress, or its absence for too long.
+    fn look_for_progress(&mut self) -> Result<(), Hangup> {
+        let (now, count) = (Instant::now(), self.session.progress());
+        if count != self.progress.count || self.bytes - self.progress.bytes >= PROGRESS_BYTES {
+            self.progress = Progress { at: now, count, bytes: self.bytes };
+        }
+        if now >= self.progress.at + self.idle { Err(Hangup::Idle) } else { Ok(()) }
+    }
+
     fn send(&mut self) -> Result<(), Hangup> {
         send(&mut self.wire, &self.place, &mut self.out, self.deadline)
     }
@@ -184,12 +217,14 @@ impl Conversation {
     /// Reads, unless it is time to end. What the client sent before it was told
     /// to stop is answered with 421 like everything else.
     fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Hangup> {
-        if self.place.must_end() {
-            return Err(Hangup::Stopping);
+        self.look_for_progress()?;
+        if let Some(ending) = self.place.wait_for_client(self.progress.at) {
+            return Err(ending.into());
         }
-        let read = self.wire.read(&self.place.socket, buffer, self.deadline);
-        if self.place.must_end() {
-            return Err(Hangup::Stopping);
+        let deadline = self.deadline.min(self.progress.at + self.idle);
+        let read = self.wire.read(&self.place.socket, buffer, deadline);
+        if let Some(ending) = self.place.see_to_client() {
+            return Err(ending.into());
         }
         match read {
             Ok(0) => Err(Hangup::Gone),

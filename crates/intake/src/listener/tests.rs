@@ -246,6 +246,80 @@ fn sessions_are_counted() {
     lab.stop(GRACE);
 }
 
+/// A connection to the listener from another address of this host.
+fn connect_from(lab: &Lab, source: [u8; 4]) -> Client<TcpStream> {
+    use rustix::net::{AddressFamily, SocketType, bind, connect, socket};
+    let ListenAddress::Tcp(address) = lab.handle().local_address() else { panic!("not TCP") };
+    let fd = socket(AddressFamily::INET, SocketType::STREAM, None).unwrap();
+    bind(&fd, &std::net::SocketAddr::from((source, 0))).unwrap();
+    connect(&fd, address).unwrap();
+    let stream = TcpStream::from(fd);
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    Client(BufReader::new(stream))
+}
+
+#[test]
+fn one_client_does_not_get_all_sessions() {
+    let mut lab = Lab::with(ListenConfig { sessions: few(3), sessions_per_client: Some(few(2)), ..config() });
+    let _clients = [lab.hello(), lab.hello()];
+    assert_eq!(lab.connect().reply(), "421 4.3.2 mx.example too many sessions from your address");
+    let mut other = connect_from(&lab, [127, 0, 0, 2]);
+    assert!(other.reply().starts_with("220 "));
+    lab.stop(GRACE);
+}
+
+#[test]
+fn clients_that_make_no_progress_keep_nobody_out() {
+    let crowded_timeout = Duration::from_millis(100);
+    let mut lab = Lab::with(ListenConfig { sessions: few(2), crowded_timeout, ..config() });
+    let mut silent = lab.connect();
+    assert!(silent.reply().starts_with("220 "));
+    let mut dripping = lab.hello();
+    let _: [String; 3] = dripping.talk(TRANSACTION);
+    let mut get_in = || {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            assert!(Instant::now() < end, "no session for a healthy client");
+            let _ = dripping.0.get_mut().write_all(b"x");
+            let mut client = lab.connect();
+            if client.reply().starts_with("220 ") {
+                return client;
+            }
+        }
+    };
+    // Turned away only until the others have had their time.
+    let mut healthy = [get_in(), get_in()];
+    for client in &mut healthy {
+        assert!(client.talk::<1>(HELLO)[0].starts_with("250 "));
+        assert!(client.send("healthy\r\n")[3].starts_with("250 "));
+    }
+    let last = "421 4.4.2 mx.example has no session left for clients that make no progress, closing";
+    assert_eq!((silent.reply(), dripping.reply()), (last.to_owned(), last.to_owned()));
+    assert_eq!(contents(&lab.place.spool), [b"healthy\r\n", b"healthy\r\n"]);
+    lab.stop(GRACE);
+}
+
+#[test]
+fn a_client_that_sends_byte_by_byte_is_ended() {
+    let idle_timeout = Duration::from_millis(700);
+    for begin in ["", TRANSACTION] {
+        let mut lab = Lab::with(ListenConfig { idle_timeout, ..config() });
+        let mut client = lab.hello();
+        client.say(begin);
+        let end = Instant::now() + PATIENCE;
+        while lab.gate.counters().sessions > 0 {
+            assert!(Instant::now() < end, "it goes on");
+            let _ = client.0.get_mut().write_all(b"x");
+            thread::sleep(idle_timeout / 20);
+        }
+        let replies = std::iter::repeat_with(|| client.reply()).take_while(|reply| !reply.is_empty());
+        let last = replies.last().expect("it is told why");
+        assert_eq!(last, "421 4.4.2 mx.example heard nothing for too long, closing");
+        assert_eq!(names(&lab.place.spool, Dir::Tmp), [""; 0]);
+        lab.stop(GRACE);
+    }
+}
+
 #[test]
 fn a_closed_gate_is_said_politely() {
     let mut lab = Lab::new();

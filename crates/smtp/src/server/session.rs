@@ -4,15 +4,17 @@
 //! sends, and in whatever pieces, the session must never act on a command out
 //! of that order, nor on bytes behind a question that is not answered yet.
 
+mod commands;
+
 use std::sync::Arc;
 
-use lazaret_envelope::{Address, Line, Origin, Protocol, Recipient, Sender, Transaction};
+use lazaret_envelope::{Line, Origin, Protocol, Transaction};
 
 use super::lines::{Found, Lines};
 use super::questions::{Begin, End, StartTls};
-use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal, StartTlsPolicy, too_large};
+use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal};
 use crate::data::{BareLineEnds, Decoder};
-use crate::xforward::{Attribute, Told};
+use crate::xforward::Told;
 use crate::{Command, CommandError, Dialect, Reply};
 
 /// One session with one client.
@@ -33,6 +35,10 @@ pub struct Session {
     told: Told,
     /// Lines that were no commands, since the last message.
     errors: usize,
+    /// Commands since the last message, recipients that were taken left out.
+    commands: usize,
+    /// What the client has brought to its end: lines and messages.
+    progress: u64,
     /// The content of the step before.
     content: Vec<u8>,
 }
@@ -97,6 +103,8 @@ impl Session {
             tls: None,
             told: Told::default(),
             errors: 0,
+            commands: 0,
+            progress: 0,
             content: Vec::new(),
         }
     }
@@ -113,6 +121,13 @@ impl Session {
         let Told { forwarded, ident } = self.told.clone();
         let tls = self.tls.clone();
         Origin { helo, tls, forwarded, upstream_id: ident, ..Origin::from(protocol) }
+    }
+
+    /// A number that grows whenever the client has brought something to its end: a
+    /// line, or a message. Who only sends bytes makes no progress.
+    #[must_use]
+    pub const fn progress(&self) -> u64 {
+        self.progress
     }
 
     /// Reads from `input`, appends replies to `out`, and says what to do next.
@@ -160,7 +175,17 @@ impl Session {
         if input.is_empty() {
             return Some(Next::NeedInput);
         }
-        match self.lines.take(input) {
+        let found = self.lines.take(input);
+        if found != Found::Nothing {
+            self.progress += 1;
+            self.commands += 1;
+            if self.commands > self.config.commands_max {
+                let text = format!("{} too many commands without a message, closing", self.config.hostname);
+                self.close(&Reply::new(421, [4, 7, 0], text), out);
+                return None;
+            }
+        }
+        match found {
             Found::Nothing => {}
             Found::Line(line) => match Command::parse(&line) {
                 Ok(command) => self.command(command, !input.is_empty(), out),
@@ -204,147 +229,6 @@ impl Session {
             Command::Quit => return self.close(&Reply::new(221, [2, 0, 0], "bye"), out),
         };
         reply.write(out);
-    }
-
-    fn hello(&mut self, protocol: Protocol, name: Line) -> Reply {
-        // RFC 2033 section 4.1: LHLO replaces HELO and EHLO, and a server
-        // answers those with 500.
-        if (protocol == Protocol::Lmtp) != (self.config.dialect == Dialect::Lmtp) {
-            let (spoken, hello) = match self.config.dialect {
-                Dialect::Smtp => ("SMTP", "EHLO"),
-                Dialect::Lmtp => ("LMTP", "LHLO"),
-            };
-            return Reply::new(500, [5, 5, 1], format!("this is {spoken}: say {hello}"));
-        }
-        // RFC 5321 section 4.1.4: a hello in mid-session clears all buffers
-        // "as if a RSET command had been issued".
-        self.reset();
-        self.hello = Some((protocol, name));
-        let mut reply = Reply::plain(250, &self.config.hostname);
-        if protocol != Protocol::Smtp {
-            let size = format!("SIZE {}", self.config.size_max);
-            let words = ["PIPELINING", &size, "8BITMIME", "SMTPUTF8", "DSN", "ENHANCEDSTATUSCODES"];
-            reply.text.extend(words.map(Line::escaped));
-            let tls = match (&self.tls, self.config.starttls) {
-                // RFC 8689 section 4.1: offered only once TLS is in use.
-                (Some(_), _) => Some("REQUIRETLS"),
-                (None, StartTlsPolicy::Never) => None,
-                (None, StartTlsPolicy::Offered | StartTlsPolicy::Required) => Some("STARTTLS"),
-            };
-            reply.text.extend(tls.map(Line::escaped));
-            let offer = self.config.xforward.then(|| Line::escaped(Attribute::offer()));
-            reply.text.extend(offer);
-        }
-        reply
-    }
-
-    /// RFC 3207 section 4. What comes
-    /// before the handshake anybody on the way can have put there, to have it taken
-    /// for a part of the encrypted session: it is not looked at, and the session ends.
-    fn starttls(&mut self, pipelined: bool, out: &mut Vec<u8>) {
-        let reply = match self.config.starttls {
-            StartTlsPolicy::Never => Reply::new(502, [5, 5, 1], "TLS is not offered here"),
-            _ if self.tls.is_some() => Reply::new(503, [5, 5, 1], "the session is encrypted already"),
-            _ if pipelined => {
-                let text = "nothing may follow STARTTLS before its reply (RFC 3207 section 4), closing";
-                return self.close(&Reply::new(521, [5, 5, 1], text), out);
-            }
-            StartTlsPolicy::Offered | StartTlsPolicy::Required => {
-                self.state = State::Securing;
-                Reply::new(220, [2, 0, 0], "ready for TLS")
-            }
-        };
-        reply.write(out);
-    }
-
-    /// RFC 3207 section 4.2: "the server MUST discard any knowledge obtained from the
-    /// client, such as the argument to the EHLO command, which was not obtained from
-    /// the TLS negotiation itself".
-    pub(super) fn secured(&mut self, tls: Line) {
-        self.reset();
-        self.hello = None;
-        self.lines = Lines::default();
-        self.tls = Some(tls);
-        self.state = State::Command;
-    }
-
-    /// Why there is nothing to be had without TLS.
-    fn unencrypted(&self) -> Option<Reply> {
-        let required = self.config.starttls == StartTlsPolicy::Required && self.tls.is_none();
-        required.then(|| Reply::new(530, [5, 7, 0], "say STARTTLS first"))
-    }
-
-    /// Forgets sender and recipients, and whose mail it was: XFORWARD speaks of one
-    /// transaction.
-    fn reset(&mut self) -> Option<Transaction> {
-        self.told = Told::default();
-        self.transaction.take()
-    }
-
-    /// As Postfix answers it. XFORWARD_README: the command "may be sent at any time
-    /// except in the middle of a mail delivery transaction".
-    fn xforward(&mut self, pairs: Vec<(Attribute, Option<Line>)>) -> Reply {
-        if self.transaction.is_some() {
-            return Reply::new(503, [5, 5, 1], "not in the middle of a transaction");
-        }
-        if let Some(reply) = self.unencrypted() {
-            return reply;
-        }
-        if !self.config.xforward {
-            return Reply::new(550, [5, 7, 0], "this client is not authorized to use XFORWARD");
-        }
-        self.told.add(pairs);
-        Reply::new(250, [2, 0, 0], "ok")
-    }
-
-    fn mail(&mut self, sender: Sender, size: Option<u64>) -> Reply {
-        if self.hello.is_none() {
-            return Reply::new(503, [5, 5, 1], "say hello first");
-        }
-        if self.transaction.is_some() {
-            return Reply::new(503, [5, 5, 1], "there is a sender already");
-        }
-        if let Some(reply) = self.unencrypted() {
-            return reply;
-        }
-        // RFC 8689: only offered, and so only allowed, under TLS.
-        if sender.params.requiretls && self.tls.is_none() {
-            return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
-        }
-        if sender.path.0.as_ref().is_some_and(Address::is_international) && !sender.params.smtputf8 {
-            return not_asked_for("sender");
-        }
-        if size.is_some_and(|size| size > self.config.size_max) {
-            return too_large(&self.config);
-        }
-        self.transaction = Some(Transaction { sender, recipients: Vec::new() });
-        self.announced = size;
-        Reply::new(250, [2, 1, 0], "sender ok")
-    }
-
-    fn rcpt(&mut self, recipient: Recipient) -> Reply {
-        let Some(transaction) = &mut self.transaction else {
-            return Reply::new(503, [5, 5, 1], "send MAIL first");
-        };
-        if recipient.address.is_international() && !transaction.sender.params.smtputf8 {
-            return not_asked_for("recipient");
-        }
-        if transaction.recipients.len() >= self.config.recipients_max {
-            return Reply::new(452, [4, 5, 3], "too many recipients: send it to the others separately");
-        }
-        transaction.recipients.push(recipient);
-        Reply::new(250, [2, 1, 5], "recipient ok")
-    }
-
-    /// Why there can be no data now.
-    fn data_refusal(&self) -> Option<Reply> {
-        match (&self.transaction, self.config.dialect) {
-            (Some(transaction), _) if !transaction.recipients.is_empty() => None,
-            // RFC 2033 section 4.2: "the DATA command MUST fail with a 503".
-            (Some(_), Dialect::Lmtp) => Some(Reply::new(503, [5, 5, 1], "no valid recipients")),
-            (Some(_), Dialect::Smtp) => Some(Reply::new(554, [5, 5, 1], "no valid recipients")),
-            (None, _) => Some(Reply::new(503, [5, 5, 1], "send MAIL and RCPT first")),
-        }
     }
 
     /// Reads some data.
@@ -417,6 +301,8 @@ impl Session {
         let State::Ending(Due(due)) = self.state else { return };
         (0..due).for_each(|_| reply.write(out));
         self.errors = 0;
+        self.commands = 0;
+        self.progress += 1;
         self.state = State::after(reply);
     }
 
@@ -434,12 +320,6 @@ impl Session {
         reply.write(out);
         self.state = State::Closed;
     }
-}
-
-/// RFC 6531 section 3.5: an address with other characters than ASCII, in a
-/// transaction without SMTPUTF8, is answered with "550 or 553" and X.6.7.
-fn not_asked_for(whose: &str) -> Reply {
-    Reply::new(553, [5, 6, 7], format!("the {whose} address is not ASCII: MAIL must ask for SMTPUTF8"))
 }
 
 impl State {

@@ -177,6 +177,37 @@ fn many_errors_end_the_session() {
 }
 
 #[test]
+fn many_commands_without_a_message_end_the_session() {
+    let config = || Config { commands_max: 5, ..Config::default() };
+    let end = "421 4.7.0 localhost too many commands without a message, closing\r\n";
+    let seen = talk(config(), &"NOOP\r\n".repeat(6));
+    assert!(seen.closed && seen.replies.ends_with(end), "{}", seen.replies);
+    // Recipients and messages cost nothing.
+    let message = format!("MAIL FROM:<a@b>\r\n{}DATA\r\n.\r\n", "RCPT TO:<c@d>\r\n".repeat(20));
+    let seen = talk(config(), &format!("{HELLO}{}QUIT\r\n", message.repeat(5)));
+    assert_eq!((seen.messages.len(), seen.replies.contains("421")), (5, false));
+}
+
+#[test]
+fn only_what_has_an_end_is_progress() {
+    let mut session = Session::new(Arc::new(Config::default()));
+    let mut progress = |mut text: &[u8]| {
+        let mut out = Vec::new();
+        loop {
+            match session.step(&mut text, &mut out) {
+                Event::NeedInput => return session.progress(),
+                Event::Begin(begin) => drop(begin.accept(&mut out)),
+                Event::End(end) => end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out),
+                _ => {}
+            }
+        }
+    };
+    assert_eq!([&b"EHLO"[..], b" c", b"\r", b"\n"].map(&mut progress), [0, 0, 0, 1]);
+    assert_eq!(progress(b"MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nDATA\r\n"), 4);
+    assert_eq!([&b"x"[..], b"\r\n", b".", b"\r\n"].map(&mut progress), [4, 4, 4, 5]);
+}
+
+#[test]
 fn a_refused_beginning_ends_the_transaction() {
     let text = "EHLO c\r\nMAIL FROM:<busy@x>\r\nRCPT TO:<a@b>\r\nDATA\r\nMAIL FROM:<a@b>\r\n";
     assert_eq!(codes(Config::default(), text)[3..], ["452 4.3.1", "250 2.1.0"]);
