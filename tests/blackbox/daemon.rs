@@ -188,7 +188,8 @@ fn wait_for_ready(lines: &Receiver<String>) -> Option<SocketAddr> {
             Ok(line) if line == "ready" => return Some(smtp.expect("an address before `ready`")),
             Ok(line) => {
                 let address = line.strip_prefix("listening for smtp on ");
-                smtp = address.map(|text| text.parse().expect("an address and a port")).or(smtp);
+                // Others may listen on Unix sockets.
+                smtp = address.and_then(|text| text.parse().ok()).or(smtp);
             }
             Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => return None,
         }

@@ -94,19 +94,36 @@ fn noise(random: &mut Random) -> Vec<u8> {
     let byte = |random: &mut Random| random.below(256) as u8;
     match random.below(4) {
         // Bytes of any kind; and more of those that mean something.
-        0 => (0..length).map(|_| byte(random)).collect(),
-        1 => (0..length)
-            .map(|_| if random.one_in(3) { byte(random) } else { b"\r\n. <>@:=+\"\\"[random.below(12)] })
-            .collect(),
+        0 => heard((0..length).map(|_| byte(random)).collect(), random),
+        1 => {
+            let likely = |random: &mut Random| b"\r\n. <>@:=+\"\\"[random.below(12)];
+            let either = |random: &mut Random| if random.one_in(3) { byte(random) } else { likely(random) };
+            heard((0..length).map(|_| either(random)).collect(), random)
+        }
         // A conversation of words in any order; and one that makes sense, changed.
         2 => words(random, length),
         _ => {
-            let mut text = [WORDS[random.below(2)], WORDS[4], WORDS[6], WORDS[10], WORDS[11]].concat();
+            let mut text = beginning(random);
             text.extend(words(random, length));
             text.extend(b"\r\n.\r\nQUIT\r\n");
             (0..random.below(CHANGES_MAX)).for_each(|_| change(&mut text, random));
             text
         }
+    }
+}
+
+/// What leads to DATA.
+fn beginning(random: &mut Random) -> Vec<u8> {
+    [WORDS[random.below(2)], WORDS[4], WORDS[6], WORDS[10], WORDS[11]].concat()
+}
+
+/// A bare LF between commands ends a session: so that more than its start is heard,
+/// noise becomes lines, or the content of a message, or else is left as it is.
+fn heard(noise: Vec<u8>, random: &mut Random) -> Vec<u8> {
+    match random.below(3) {
+        0 => noise,
+        1 => [beginning(random), noise].concat(),
+        _ => noise.split(|&byte| byte == b'\n').flat_map(|line| [line, b"\r\n"].concat()).collect(),
     }
 }
 
@@ -166,8 +183,9 @@ fn in_smtp_and_lmtp_sessions() {
     let long = std::env::var(NOISE_VARIABLE).is_ok_and(|value| value == "long");
     let bytes = if long { LONG_BYTES } else { USUAL_BYTES };
     let lmtp = "[[listen]]\nprotocol = \"lmtp\"\naddress = \"unix:lmtp.sock\"\nbare_line_ends = \"normalize\"\n\
-        xforward = [\"unix\"]\n";
-    let lab = Lab::with(&Config::default().listen("xforward = [\"127.0.0.0/8\"]\n").tables(lmtp));
+        xforward = [\"unix\"]\nerrors = 100000\n";
+    let smtp = "xforward = [\"127.0.0.0/8\"]\nerrors = 100000\n";
+    let lab = Lab::with(&Config::default().listen(smtp).tables(lmtp));
     let mut daemon = lab.start();
     let mut random = Random::new("noise");
     let (start, resident) = (Instant::now(), |daemon: &Daemon| process::memory_resident(daemon.pid()));
@@ -176,7 +194,8 @@ fn in_smtp_and_lmtp_sessions() {
     let before = resident(&daemon).expect("the daemon runs");
     let sampler = Sampler::start(daemon.pid());
     sessions += make_noise(&lab, &mut daemon, bytes - bytes / WARM_UP, &mut random, end);
-    let (after, peak) = (resident(&daemon).expect("the daemon runs"), sampler.finish().daemon);
+    let after = resident(&daemon).expect("the daemon runs");
+    let peak = sampler.finish().daemon.max(after);
     figures(&format!(
         "noise: {bytes} bytes in {sessions} sessions in {} s; daemon: {} KiB after the first fifth, {} KiB at the end, \
          {} KiB at most",
