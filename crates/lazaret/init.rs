@@ -60,8 +60,10 @@ mod tests {
 
     /// Keys whose default depends on the machine, or that show what could be
     /// written and not what holds.
-    const EXAMPLES: [&str; 9] = [
+    const EXAMPLES: [&str; 11] = [
         ".hostname",
+        "listen.sessions_per_client",
+        "listen.tls",
         "workers.count",
         "workers.spares",
         "workers.memory_total",
