@@ -18,7 +18,11 @@ use crate::tally::Tally;
 const SERVER_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Debian's packages that bring a server. The suites look for the same names.
-const PACKAGES: [&str; 3] = ["postfix", "exim4-daemon-light", "dovecot-lmtpd"];
+const PACKAGES: [&str; 2] = ["postfix", "exim4-daemon-light"];
+
+/// What is unpacked beside a server: the library that shows Exim a user whom this
+/// machine does not have.
+const BESIDE: [(&str, &str); 1] = [("exim4-daemon-light", "libnss-wrapper")];
 
 /// The servers that are not there.
 pub fn missing(root: &Path) -> Vec<&'static str> {
@@ -50,12 +54,14 @@ pub fn unpack(root: &Path, package: &str, tally: &mut Tally) -> Result<(), Strin
     fs::create_dir_all(fetched.join("partial")).map_err(failed)?;
     fs::create_dir_all(&unpacked).map_err(failed)?;
     // Not `apt-get download`: this one also brings the libraries that are missing here.
-    Line::new("apt-get install -q -y --download-only --reinstall --no-install-recommends")
+    let fetch = Line::new("apt-get install -q -y --download-only --reinstall --no-install-recommends")
         .arg("-oAPT::Sandbox::User=root")
         .arg(&format!("-oDir::Cache::archives={}", fetched.display()))
         .arg(package)
-        .env("DEBIAN_FRONTEND", "noninteractive")
-        .run(root, SERVER_TIME_MAX, tally)?;
+        .env("DEBIAN_FRONTEND", "noninteractive");
+    let beside = BESIDE.iter().filter(|(server, _)| *server == package);
+    let fetch = beside.fold(fetch, |line, (_, library)| line.arg(library));
+    fetch.run(root, SERVER_TIME_MAX, tally)?;
     for deb in debs(&fetched) {
         Line::new("dpkg -x").arg(&deb.to_string_lossy()).arg(&unpacked.to_string_lossy()).run(
             root,
@@ -63,6 +69,8 @@ pub fn unpack(root: &Path, package: &str, tally: &mut Tally) -> Result<(), Strin
             tally,
         )?;
     }
+    // Nothing here is to give anybody rights that he does not have.
+    Line::new("chmod -R ug-s").arg(&unpacked.to_string_lossy()).run(root, SERVER_TIME_MAX, tally)?;
     fs::rename(&new, &folder).map_err(failed)
 }
 

@@ -4,7 +4,10 @@
 //!
 //! They must never be the system's own servers, nor outlive their case.
 
+pub mod exim;
+pub mod passage;
 pub mod postfix;
+pub mod sandwich;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};

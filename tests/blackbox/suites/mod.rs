@@ -7,6 +7,7 @@ mod budget;
 mod check;
 mod costs;
 mod crash;
+mod exim;
 mod faults;
 mod harness;
 mod interop;
@@ -21,9 +22,11 @@ mod postfix;
 mod power;
 mod pressure;
 mod reload;
+mod sandwich;
 mod sendmail;
 mod service;
 mod smuggling;
+mod smuggling_onward;
 mod storm;
 
 use crate::trial::Case;
@@ -44,6 +47,9 @@ pub fn all() -> Vec<Case> {
         smuggling::cases(),
         noise::cases(),
         postfix::cases(),
+        sandwich::cases(),
+        smuggling_onward::cases(),
+        exim::cases(),
         sendmail::cases(),
         poison::cases(),
         budget::cases(),

@@ -1,0 +1,201 @@
+//! What is special about mail, through Postfix, Lazaret and Postfix: bounces and
+//! notices, 8-bit and international mail, large mail, many recipients, nobody as
+//! the sender, and a Lazaret that is down for a while.
+//!
+//! Each case says what arrives. It must never take the word of Postfix's log.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use crate::mta::passage::below;
+use crate::mta::postfix::PACKAGE;
+use crate::mta::sandwich::{Sandwich, Way};
+use crate::sink::{Behaviour, Sink, Step, Taken};
+use crate::smtp::{Client, stuffed};
+use crate::trial::{Case, Needs, figures};
+use crate::wait::until;
+
+/// Longest time until all has arrived.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// `Received:` fields of Postfix, Lazaret, Postfix.
+const FIELDS: usize = 3;
+
+/// A large message, in bytes.
+const LARGE_BYTES: usize = 20 << 20;
+
+/// Recipients of one message.
+const MANY: usize = 500;
+
+const SENDER: &str = "alma@example.org";
+
+const MESSAGE: &[u8] =
+    b"From: alma@example.org\r\nTo: bo@example.net\r\nDate: Mon, 02 Nov 2026 10:00:00 +0000\r\n\
+    Message-ID: <1@example.org>\r\nSubject: plain\r\n\r\nHello.\r\n..\r\n";
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    const SERVER: &[Needs] = &[Needs::Server(PACKAGE)];
+    vec![
+        Case::new("sandwich::a_bounce_comes_back", bounce).needs(SERVER),
+        Case::new("sandwich::mail_waits_while_lazaret_is_down", delayed).needs(SERVER),
+        Case::new("sandwich::international_mail", international).needs(SERVER),
+        Case::new("sandwich::eight_bit_mail", eight_bit).needs(SERVER),
+        Case::new("sandwich::success_is_told_once", success).needs(SERVER),
+        Case::new("sandwich::a_large_message", large).needs(SERVER),
+        Case::new("sandwich::many_recipients", many).needs(SERVER),
+        Case::new("sandwich::nobody_as_the_sender", nobody).needs(SERVER),
+    ]
+}
+
+/// Sends one message to Postfix, with the commands as they are given.
+fn send(sandwich: &Sandwich, mail: &str, recipients: &[String], message: &[u8]) {
+    let mut client = Client::connect(sandwich.postfix.smtp()).expect("a session with Postfix");
+    let mut say = |command: &str, code| {
+        let reply = client.command(command).expect("a reply");
+        assert_eq!(reply.code, code, "{command}: {}", reply.text);
+    };
+    say(&format!("MAIL FROM:{mail}"), 250);
+    for recipient in recipients {
+        say(&format!("RCPT TO:{recipient}"), 250);
+    }
+    say("DATA", 354);
+    client.send(&stuffed(message)).expect("the message is sent");
+    assert_eq!(client.reply().expect("a reply").code, 250);
+}
+
+/// Waits until so many messages have arrived, and no more.
+#[track_caller]
+fn arrive(sink: &Sink, count: usize) -> Vec<Taken> {
+    assert!(until(ARRIVAL_TIME_MAX, || sink.count() >= count), "{} of {count} arrived", sink.count());
+    let taken = sink.taken();
+    assert_eq!(taken.len(), count, "more than was expected");
+    taken
+}
+
+/// One message arrives, unchanged; gives it.
+#[track_caller]
+fn arrives_unchanged(sandwich: &Sandwich, message: &[u8]) -> Taken {
+    let taken = arrive(&sandwich.sink, 1).remove(0);
+    let found = below(&taken.content, FIELDS).expect("three trace fields");
+    assert!(found == message, "it was changed: {}", String::from_utf8_lossy(&found[..found.len().min(2000)]));
+    taken
+}
+
+fn text(taken: &Taken) -> String {
+    String::from_utf8_lossy(&taken.content).into_owned()
+}
+
+fn bounce() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let refuse = Behaviour::Reply("550 5.1.1 nobody here");
+    sandwich.sink.follow(vec![(Step::Recipient, Some("bo@example.net"), refuse)]);
+    send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], MESSAGE);
+    let bounce = arrive(&sandwich.sink, 1).remove(0);
+    assert_eq!((bounce.sender.as_str(), &bounce.recipients[..]), ("", &[SENDER.to_owned()][..]));
+    let text = text(&bounce);
+    for part in [
+        "Content-Type: multipart/report; report-type=delivery-status",
+        "Final-Recipient: rfc822; bo@example.net",
+        "Action: failed",
+        "Status: 5.1.1",
+        "Message-ID: <1@example.org>",
+    ] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    sandwich.finish();
+}
+
+fn delayed() {
+    let Sandwich { postfix, daemon, lab, sink } = Sandwich::start(Way::Smtp);
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let mut client = Client::connect(postfix.smtp()).expect("a session with Postfix");
+    client.begin(SENDER, &["bo@example.net"]).expect("354");
+    client.send(&stuffed(MESSAGE)).expect("the message is sent");
+    assert_eq!(client.reply().expect("a reply").code, 250);
+    assert!(until(ARRIVAL_TIME_MAX, || postfix.deferred() > 0), "it does not wait in Postfix");
+    assert_eq!(sink.count(), 0);
+    let sandwich = Sandwich { daemon: lab.start(), postfix, lab, sink };
+    arrives_unchanged(&sandwich, MESSAGE);
+    sandwich.finish();
+}
+
+fn international() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let message =
+        "From: jürgen@bücher.example\r\nTo: grün@bücher.example\r\nSubject: Grüße\r\n\r\nÄ\r\n".as_bytes();
+    send(
+        &sandwich,
+        "<jürgen@bücher.example> SMTPUTF8 BODY=8BITMIME",
+        &["<grün@bücher.example>".into()],
+        message,
+    );
+    let taken = arrives_unchanged(&sandwich, message);
+    assert_eq!(
+        (taken.sender.as_str(), taken.recipients[0].as_str()),
+        ("jürgen@bücher.example", "grün@bücher.example")
+    );
+    sandwich.finish();
+}
+
+fn eight_bit() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let mut message = MESSAGE.to_vec();
+    message.extend(0x80..=0xff_u8);
+    message.extend_from_slice(b"\r\n");
+    send(&sandwich, &format!("<{SENDER}> BODY=8BITMIME"), &["<bo@example.net>".into()], &message);
+    arrives_unchanged(&sandwich, &message);
+    sandwich.finish();
+}
+
+fn success() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let recipient = "<bo@example.net> NOTIFY=SUCCESS ORCPT=rfc822;first@example.net";
+    send(&sandwich, &format!("<{SENDER}> RET=HDRS ENVID=QQ314159"), &[recipient.into()], MESSAGE);
+    // The last next hop knows nothing of notices, so the last Postfix says that it
+    // relayed the message (RFC 3461 section 6.2.4); nobody else may.
+    let taken = arrive(&sandwich.sink, 2);
+    let (notices, messages): (Vec<_>, Vec<_>) = taken.iter().partition(|taken| taken.sender.is_empty());
+    let ([notice], [message]) = (&notices[..], &messages[..]) else { panic!("{taken:?}") };
+    assert!(below(&message.content, FIELDS) == Some(MESSAGE), "{}", text(message));
+    assert_eq!(notice.recipients, [SENDER]);
+    let text = text(notice);
+    for part in ["Action: relayed", "Original-Recipient: rfc822;first@example.net", "QQ314159"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
+    sandwich.finish();
+}
+
+fn large() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let mut message = MESSAGE.to_vec();
+    let line = [b"x".repeat(998), b"\r\n".to_vec()].concat();
+    while message.len() < LARGE_BYTES {
+        message.extend_from_slice(&line);
+    }
+    send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], &message);
+    arrives_unchanged(&sandwich, &message);
+    sandwich.finish();
+}
+
+fn many() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let all: BTreeSet<String> = (0..MANY).map(|number| format!("n{number}@example.net")).collect();
+    let recipients: Vec<String> = all.iter().map(|address| format!("<{address}>")).collect();
+    send(&sandwich, &format!("<{SENDER}>"), &recipients, MESSAGE);
+    let reached = || sandwich.sink.taken().iter().map(|taken| taken.recipients.len()).sum::<usize>();
+    assert!(until(ARRIVAL_TIME_MAX, || reached() >= MANY), "{} of {MANY}", reached());
+    let taken = sandwich.sink.taken();
+    let found: Vec<&String> = taken.iter().flat_map(|taken| &taken.recipients).collect();
+    assert_eq!((found.len(), found.into_iter().cloned().collect::<BTreeSet<_>>()), (MANY, all));
+    assert!(taken.iter().all(|taken| below(&taken.content, FIELDS) == Some(MESSAGE)));
+    figures(&format!("sandwich: {MANY} recipients in {} transactions, each once", taken.len()));
+    sandwich.finish();
+}
+
+fn nobody() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    send(&sandwich, "<>", &["<bo@example.net>".into()], MESSAGE);
+    assert_eq!(arrives_unchanged(&sandwich, MESSAGE).sender, "");
+    sandwich.finish();
+}
