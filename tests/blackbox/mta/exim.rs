@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{libraries, root};
+use super::{end, libraries, root};
 use crate::process::Owned;
 use crate::smtp::Client;
 use crate::wait::until;
@@ -22,7 +22,7 @@ use crate::wait::until;
 /// The Debian package.
 pub const PACKAGE: &str = "exim4-daemon-light";
 
-/// Longest time until it listens, and until it has ended.
+/// Longest time until it listens.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What stands for the user `Debian-exim`: the uid and gid of `daemon`.
@@ -91,10 +91,7 @@ impl Drop for Exim {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("Exim's log ended so:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
-        if self.daemon.is_alive() {
-            self.daemon.terminate();
-            self.daemon.wait(START_TIME_MAX);
-        }
+        end(&mut self.daemon, self.folder.path());
     }
 }
 

@@ -11,6 +11,13 @@ pub mod sandwich;
 
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use crate::process::Owned;
+use crate::wait::until;
+
+/// Longest time until a server has ended.
+const END_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// Where `cargo xtask check` unpacks them.
 const FOLDER: &str = "target/mta";
@@ -50,6 +57,16 @@ pub fn example(name: &str, places: &[(&str, &str)]) -> String {
         assert!(text.contains(place), "examples/{name} does not say {place:?}");
         text.replace(place, here)
     })
+}
+
+/// Ends a server by SIGTERM, since SIGKILL would leave its children behind, and
+/// removes its folder, in which these may be at work for a moment still.
+fn end(server: &mut Owned, folder: &Path) {
+    if server.is_alive() {
+        server.terminate();
+        server.wait(END_TIME_MAX);
+    }
+    until(END_TIME_MAX, || std::fs::remove_dir_all(folder).is_ok() || !folder.exists());
 }
 
 /// An address of this host that nobody listens on.

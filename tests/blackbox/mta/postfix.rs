@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use tempfile::TempDir;
 
-use super::{bracketed, free_address, libraries, root};
+use super::{bracketed, end, free_address, libraries, root};
 use crate::process::Owned;
 use crate::smtp::Client;
 use crate::wait::until;
@@ -21,7 +21,7 @@ use crate::wait::until;
 /// The Debian package.
 pub const PACKAGE: &str = "postfix";
 
-/// Longest time until it listens, and until it has ended.
+/// Longest time until it listens.
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What stands for the user `postfix`, with its uid and gid: base-passwd has them.
@@ -107,11 +107,7 @@ impl Drop for Postfix {
             let lines: Vec<&str> = log.lines().collect();
             eprintln!("Postfix's log ended so:\n{}", lines[lines.len().saturating_sub(60)..].join("\n"));
         }
-        // It ends its children, which SIGKILL would leave behind.
-        if self.master.is_alive() {
-            self.master.terminate();
-            self.master.wait(START_TIME_MAX);
-        }
+        end(&mut self.master, self.folder.path());
     }
 }
 
