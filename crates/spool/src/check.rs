@@ -10,7 +10,7 @@ use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::{Cause, Line, MessageId};
+use lazaret_envelope::{Line, MessageId};
 
 use crate::error::{Context, SpoolError};
 use crate::finding::{Finding, Place, Trouble};
@@ -19,6 +19,7 @@ use crate::leftover::{journal_id, reported_id};
 use crate::look::Look;
 use crate::name::Name;
 use crate::spool::Spool;
+use crate::twins::is_told;
 
 /// Most findings that are kept; of the others only the number.
 pub const FINDINGS_MAX: usize = 100_000;
@@ -172,9 +173,7 @@ impl Checker<'_> {
             };
             names.retain(there);
             names.retain(there);
-            let told =
-                |(name, dir): &(Name, Dir)| *dir == Dir::Deferred && name.cause == Some(Cause::Duplicate);
-            if names.len() < 2 || names.iter().all(told) {
+            if names.len() < 2 || names.iter().all(is_told) {
                 continue;
             }
             let Some((name, dir)) = names.pop() else { continue };

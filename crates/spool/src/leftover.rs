@@ -76,6 +76,10 @@ impl Owner {
         self.spool.keep_missed(&mut left, homes)?;
         for &id in &left {
             let name = name_of(id);
+            // What only has the name of one is none, and stays for a check to name it.
+            if self.spool.is_no_file(dir, name.as_ref())? {
+                continue;
+            }
             info!(%id, "{dir}/{name} is left over");
             self.remove_if_there(dir, &name)?;
             recovered.removed += 1;

@@ -110,6 +110,9 @@ impl Spool {
     /// The disk failed.
     pub fn report(&self, id: MessageId) -> Result<Option<Report>, SpoolError> {
         let name = report_name(id);
+        if self.is_no_file(Dir::Deferred, name.as_ref())? {
+            return Ok(None);
+        }
         let file = match self.storage.open(Dir::Deferred, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             other => other.context(|| format!("open deferred/{name}"))?,

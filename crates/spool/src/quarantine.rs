@@ -90,6 +90,9 @@ impl Owner {
 
     fn write_report_file(&self, report: &Report) -> Result<(), SpoolError> {
         let file_name = report_name(report.id);
+        if self.spool.is_no_file(Dir::Deferred, file_name.as_ref())? {
+            self.set_aside(Dir::Deferred, file_name.as_ref())?;
+        }
         self.remove_if_there(Dir::Deferred, &file_name)?;
         let operation = || format!("write deferred/{file_name}");
         let created = self.spool.storage.create(Dir::Deferred, &file_name).context(operation);

@@ -97,7 +97,7 @@ impl Owner {
         };
         Ok(match dir {
             // By hand only; it can't be opened, and must not fail a start.
-            Dir::Tmp if self.is_no_file(dir, raw)? => Found::NoMessage,
+            Dir::Tmp if self.spool.is_no_file(dir, raw)? => Found::NoMessage,
             Dir::Tmp if self.is_locked(dir, &name.to_string())? => Found::BeingWritten,
             Dir::Tmp if name.taken => {
                 Found::TakenCopy { original: self.exists(Dir::Tmp, &format!("{TAKEN}{}", name.id))? }
@@ -240,14 +240,6 @@ impl Owner {
         match self.spool.read(dir, name) {
             Ok(message) => report.about(&message.envelope),
             Err(_) => report,
-        }
-    }
-
-    fn is_no_file(&self, dir: Dir, raw: &OsString) -> Result<bool, SpoolError> {
-        match self.spool.storage.status(dir, raw) {
-            Ok(status) => Ok(status.kind != Kind::File),
-            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error).context(|| format!("look at {dir}/{}", raw.display())),
         }
     }
 

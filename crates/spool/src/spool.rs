@@ -4,6 +4,7 @@
 //! Opening a spool changes nothing in it. What moves accepted mail must never
 //! be here: that needs the [`Owner`](crate::Owner).
 
+use std::ffi::OsStr;
 use std::fmt;
 use std::fs;
 use std::io;
@@ -17,7 +18,7 @@ use crate::disk::Disk;
 use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{CONTROL_SOCKET, Dir, VERSION_FILE, VERSION_TEXT};
 use crate::name::Name;
-use crate::storage::{Room, Storage, write_version};
+use crate::storage::{Kind, Room, Storage, write_version};
 
 /// A spool on some storage. Cheap to clone.
 #[derive(Clone)]
@@ -245,16 +246,21 @@ impl Spool {
         *last
     }
 
+    /// Whether something stands there that is no regular file.
+    pub(crate) fn is_no_file(&self, dir: Dir, raw: &OsStr) -> Result<bool, SpoolError> {
+        match self.storage.status(dir, raw) {
+            Ok(status) => Ok(status.kind != Kind::File),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error).context(|| format!("look at {dir}/{}", raw.display())),
+        }
+    }
+
     /// Calls `visit` with the name of each message in a directory, in no order;
     /// `None` and the raw name for what is none.
     ///
     /// # Errors
     /// The directory can't be listed.
-    pub fn scan(
-        &self,
-        dir: Dir,
-        mut visit: impl FnMut(Option<Name>, &std::ffi::OsStr),
-    ) -> Result<(), SpoolError> {
+    pub fn scan(&self, dir: Dir, mut visit: impl FnMut(Option<Name>, &OsStr)) -> Result<(), SpoolError> {
         let list = self.storage.list(dir, &mut |raw| {
             visit(raw.to_str().and_then(|text| text.parse().ok()), raw);
         });

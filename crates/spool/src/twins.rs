@@ -14,7 +14,7 @@ use tracing::warn;
 
 use crate::dropbox::taken_id;
 use crate::error::{Context, SpoolError};
-use crate::layout::Dir;
+use crate::layout::{Dir, report_name};
 use crate::name::Name;
 use crate::owner::Owner;
 use crate::recovery::Recovered;
@@ -117,8 +117,7 @@ impl Owner {
         }
         if !doubtful.is_empty() {
             doubtful.push(*newest);
-            self.defer_all(&doubtful)?;
-            recovered.deferred += doubtful.len() as u64;
+            recovered.deferred += self.defer_all(&doubtful)?;
         }
         Ok(())
     }
@@ -140,20 +139,31 @@ impl Owner {
         verified(a).is_some_and(|envelope| Some(envelope) == verified(b))
     }
 
-    /// Defers every file of one id under names that differ, with one report.
-    fn defer_all(&self, places: &[(Name, Dir)]) -> Result<(), SpoolError> {
+    /// Defers every file of one id under names that differ, with one report; returns
+    /// how many there were. What was told apart before stays as it is: the report
+    /// says where the files were found.
+    fn defer_all(&self, places: &[(Name, Dir)]) -> Result<u64, SpoolError> {
+        if places.iter().all(is_told) && self.exists(Dir::Deferred, &report_name(places[0].0.id))? {
+            return Ok(0);
+        }
         let all: Vec<String> = places.iter().map(|(name, dir)| format!("{dir}/{name}")).collect();
         let detail = Line::escaped(format!("different files have the same id: {}", all.join(", ")));
         let newest = places.iter().map(|(name, _)| name.generation).max().unwrap_or(0);
         let report = Report::new(places[0].0.id, Cause::Duplicate, detail, self.spool.now());
         for ((name, dir), generation) in places.iter().zip(newest.saturating_add(1)..) {
-            if *dir != Dir::Deferred || name.cause != Some(Cause::Duplicate) {
+            if !is_told(&(*name, *dir)) {
                 let to = Name { generation, cause: Some(Cause::Duplicate), ..Name::first(name.id) };
                 self.move_durably((*dir, *name), (Dir::Deferred, to))?;
             }
         }
-        self.write_report_beside(&report)
+        self.write_report_beside(&report)?;
+        Ok(places.len() as u64)
     }
+}
+
+/// Whether this is how different files of one id were told apart.
+pub(crate) fn is_told((name, dir): &(Name, Dir)) -> bool {
+    *dir == Dir::Deferred && name.cause == Some(Cause::Duplicate)
 }
 
 /// In `tmp/` only the whole copy of a dropped file stands for a message.

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use lazaret_envelope::{Cause, Envelope, Line, MessageId, Protocol, Report, Timestamp, Transaction};
 use lazaret_spool::{
     Accepted, Canonical, CheckOptions, Claim, Dir, Done, Finding, Journal, Key, Name, OperatorError, Owner,
-    Recovered, Spool, TakeError, Unreadable, WorkerId, check,
+    Recovered, Spool, TakeError, Trouble, Unreadable, WorkerId, check,
 };
 
 const WORKER: WorkerId = WorkerId(0);
@@ -286,6 +286,40 @@ fn what_only_has_the_name_of_an_unfinished_file_fails_no_start() {
 }
 
 #[test]
+fn what_only_has_the_name_of_a_report_or_a_journal_fails_no_start() {
+    let lab = Lab::new();
+    let (owner, _) = lab.start();
+    let struck = accept(&owner, b"x").id;
+    drop(claim(&owner));
+    drop(owner);
+    let (owner, _) = lab.start();
+    drop(claim(&owner));
+    drop(owner);
+    fs::create_dir(lab.path(Dir::Deferred, &format!("{struck}.report"))).unwrap();
+    let (owner, recovered) = lab.start();
+    assert_eq!((recovered.deferred, recovered.struck), (1, 0));
+    let report = owner.spool().report(struck).unwrap().expect("it has its report all the same");
+    assert_eq!(report.cause, Cause::Interrupted);
+    owner.delete(struck).unwrap();
+    let aside = lab.names(Dir::Deferred);
+    assert_eq!(aside.len(), 2, "what was in its way, and a report about that: {aside:?}");
+    aside.iter().for_each(|name| {
+        let path = lab.path(Dir::Deferred, name);
+        if path.is_dir() { fs::remove_dir(path).unwrap() } else { fs::remove_file(path).unwrap() }
+    });
+    drop(owner);
+    let id = MessageId::from_parts(7, 1);
+    let (report, journal) = (format!("{id}.report"), format!("{id}.log"));
+    fs::create_dir(lab.path(Dir::Deferred, &report)).unwrap();
+    fs::create_dir(lab.path(Dir::Journal, &journal)).unwrap();
+    let (owner, recovered) = lab.start();
+    assert_eq!(recovered, Recovered::default());
+    assert_eq!((lab.names(Dir::Deferred), lab.names(Dir::Journal)), (vec![report], vec![journal]));
+    let foreign = |finding: &&Finding| finding.trouble == Trouble::Foreign;
+    assert_eq!(findings(&owner).iter().filter(foreign).count(), 2, "they are told");
+}
+
+#[test]
 fn second_names_of_one_message_are_told_from_different_messages() {
     let lab = Lab::new();
     let (owner, _) = lab.start();
@@ -303,6 +337,12 @@ fn second_names_of_one_message_are_told_from_different_messages() {
     assert_eq!(lab.names(Dir::Waiting), [format!("{copy}.g2")]);
     assert!(matches!(owner.spool().find_deferred(clash), Err(OperatorError::Ambiguous(_))));
     assert_eq!(lab.names(Dir::Deferred).len(), 3, "both files and one report");
+    let report = owner.spool().report(clash).unwrap().unwrap();
+    assert!(report.detail.as_str().contains("waiting/"), "it says where they lay: {}", report.detail);
+    drop(owner);
+    let (owner, recovered) = lab.start();
+    assert_eq!((recovered.twins, recovered.deferred), (0, 0), "they were told apart");
+    assert_eq!(owner.spool().report(clash).unwrap(), Some(report), "which still says where they lay");
 }
 
 #[test]
