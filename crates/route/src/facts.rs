@@ -95,26 +95,54 @@ impl<'a> Facts<'a> {
 
     /// Whether the text of one of the fields of that name matches.
     pub(crate) fn header_matches(&mut self, name: &str, glob: &Glob) -> Result<bool, FactsError> {
+        self.any_field(name, |text| glob.matches(text))
+    }
+
+    /// The texts of the fields of that name, to compare them with what other
+    /// programs read.
+    ///
+    /// # Errors
+    /// As [`RouteTable::judge`](crate::RouteTable::judge).
+    #[doc(hidden)]
+    pub fn field_texts(&mut self, name: &str) -> Result<Vec<String>, FactsError> {
+        let mut texts = Vec::new();
+        self.any_field(name, |text| {
+            texts.push(text.to_owned());
+            false
+        })?;
+        Ok(texts)
+    }
+
+    fn any_field(&mut self, name: &str, mut holds: impl FnMut(&str) -> bool) -> Result<bool, FactsError> {
         (self.observer)(Stage::Headers);
         self.measure()?;
         let header = self.header.get_or_insert_with(|| header_parser().parse_headers(self.content));
         let fields = header.as_mut().and_then(|message| message.parts.first_mut());
         let fields = fields.map_or(&mut [][..], |part| &mut part.headers);
         let mut named = fields.iter_mut().filter(|field| field.name().eq_ignore_ascii_case(name));
-        let matches = named.any(|field| glob.matches(text(field, self.content)));
+        let holds = named.any(|field| holds(text(field, self.content)));
         (self.observer)(Stage::Route);
-        Ok(matches)
+        Ok(holds)
     }
 
     /// Whether the type of one of the parts matches one of the globs.
     pub(crate) fn part_type_matches(&mut self, globs: &[Glob]) -> Result<bool, FactsError> {
+        Ok(self.part_types()?.iter().any(|found| any_matches(globs, found)))
+    }
+
+    /// The types of all parts.
+    ///
+    /// # Errors
+    /// As [`RouteTable::judge`](crate::RouteTable::judge).
+    #[doc(hidden)]
+    pub fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
         if self.part_types.is_none() {
             (self.observer)(Stage::Parse);
             self.measure()?;
             self.part_types = Some(parse_part_types(self.content, self.limits)?);
             (self.observer)(Stage::Route);
         }
-        Ok(self.part_types.iter().flatten().any(|found| any_matches(globs, found)))
+        Ok(self.part_types.get_or_insert_default())
     }
 
     /// Tests the limits that need no parser, once.
