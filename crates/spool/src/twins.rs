@@ -150,7 +150,11 @@ impl Owner {
         let detail = Line::escaped(format!("different files have the same id: {}", all.join(", ")));
         let newest = places.iter().map(|(name, _)| name.generation).max().unwrap_or(0);
         let report = Report::new(places[0].0.id, Cause::Duplicate, detail, self.spool.now());
-        for ((name, dir), generation) in places.iter().zip(newest.saturating_add(1)..) {
+        // By hand even the last generation can come about.
+        let told = |generation: &u32| places.iter().any(|at| is_told(at) && at.0.generation == *generation);
+        let free =
+            (newest.saturating_add(1)..=u32::MAX).chain(0..newest).filter(|generation| !told(generation));
+        for ((name, dir), generation) in places.iter().zip(free) {
             if !is_told(&(*name, *dir)) {
                 let to = Name { generation, cause: Some(Cause::Duplicate), ..Name::first(name.id) };
                 self.move_durably((*dir, *name), (Dir::Deferred, to))?;

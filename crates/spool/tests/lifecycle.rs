@@ -346,6 +346,20 @@ fn second_names_of_one_message_are_told_from_different_messages() {
 }
 
 #[test]
+fn different_files_of_the_last_generation_are_told_apart_too() {
+    let lab = Lab::new();
+    drop(lab.start());
+    let id = MessageId::from_parts(7, 1);
+    let name = format!("{id}.g{}", u32::MAX);
+    for dir in [Dir::Incoming, Dir::Waiting, Dir::Outbound] {
+        fs::write(lab.path(dir, &name), dir.to_string()).unwrap();
+    }
+    let (_, recovered) = lab.start();
+    assert_eq!(recovered.deferred, 3);
+    assert_eq!(lab.names(Dir::Deferred).len(), 4, "three files and one report");
+}
+
+#[test]
 fn the_journal_remembers_who_has_it() {
     let lab = Lab::new();
     let (owner, _) = lab.start();
