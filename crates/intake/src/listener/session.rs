@@ -183,11 +183,23 @@ impl Conversation {
                 Event::Content(bytes) => self.receiver.content(bytes),
                 Event::Abandon(refusal) => self.receiver.abandon(refusal),
                 Event::End(end) => {
-                    send(&mut self.wire, &self.place, &mut self.out, self.deadline)?;
+                    send(
+                        &mut self.wire,
+                        &self.place,
+                        &mut self.out,
+                        (self.deadline, self.idle),
+                        self.progress.at,
+                    )?;
                     self.receiver.end(end, &mut self.out)?;
                 }
                 Event::StartTls(starttls) => {
-                    send(&mut self.wire, &self.place, &mut self.out, self.deadline)?;
+                    send(
+                        &mut self.wire,
+                        &self.place,
+                        &mut self.out,
+                        (self.deadline, self.idle),
+                        self.progress.at,
+                    )?;
                     let config = self.tls.clone().ok_or(Hangup::Closed)?;
                     let deadline = self.deadline.min(Instant::now() + self.idle);
                     let secured = self.wire.secure(&self.place.socket, config, deadline);
@@ -211,7 +223,7 @@ impl Conversation {
     }
 
     fn send(&mut self) -> Result<(), Hangup> {
-        send(&mut self.wire, &self.place, &mut self.out, self.deadline)
+        send(&mut self.wire, &self.place, &mut self.out, (self.deadline, self.idle), self.progress.at)
     }
 
     /// Reads, unless it is time to end. What the client sent before it was told
@@ -239,10 +251,21 @@ impl Conversation {
     }
 }
 
-/// Sends the replies that have gathered.
-fn send(wire: &mut Wire, place: &Place, out: &mut Vec<u8>, deadline: Instant) -> Result<(), Hangup> {
+/// Sends the replies that have gathered: a client has the time of a silence to take
+/// them in, and who does not is waited for like one who is silent.
+fn send(
+    wire: &mut Wire,
+    place: &Place,
+    out: &mut Vec<u8>,
+    (deadline, idle): (Instant, Duration),
+    progress: Instant,
+) -> Result<(), Hangup> {
     if !out.is_empty() {
-        wire.write_all(&place.socket, out, deadline).map_err(Hangup::Lost)?;
+        // Whether the session has to end is asked before it reads on.
+        let _ = place.wait_for_client(progress);
+        let sent = wire.write_all(&place.socket, out, deadline.min(Instant::now() + idle));
+        let _ = place.see_to_client();
+        sent.map_err(Hangup::Lost)?;
         out.clear();
     }
     Ok(())

@@ -300,6 +300,31 @@ fn clients_that_make_no_progress_keep_nobody_out() {
 }
 
 #[test]
+fn a_client_that_does_not_read_keeps_nobody_out() {
+    let place = testing::Place::new();
+    let path = place.folder.path().join("x.sock");
+    let (address, crowded_timeout) = (ListenAddress::Unix(path.clone()), Duration::from_millis(100));
+    let mut lab = Lab::on(
+        place,
+        ListenConfig { address, sessions: few(1), crowded_timeout, ..config() },
+        testing::gate(),
+    );
+    let connect = || {
+        let stream = UnixStream::connect(&path).unwrap();
+        stream.set_read_timeout(Some(PATIENCE)).unwrap();
+        Client(BufReader::new(stream))
+    };
+    let mut deaf = connect();
+    // More replies than the kernel keeps for a client of a Unix socket.
+    deaf.say(&"EHLO x\r\n".repeat(8_000));
+    let end = Instant::now() + PATIENCE;
+    while !connect().reply().starts_with("220 ") {
+        assert!(Instant::now() < end, "no session for a healthy client");
+    }
+    lab.stop(GRACE);
+}
+
+#[test]
 fn a_client_that_sends_byte_by_byte_is_ended() {
     let idle_timeout = Duration::from_millis(700);
     for begin in ["", TRANSACTION] {
