@@ -239,11 +239,54 @@ pub struct RetryConfig {
     /// Longest pause. Default `1h`.
     #[serde(with = "lazaret_envelope::span")]
     pub max: Duration,
+    /// How long mail is tried from its arrival on. Then who has not got it never
+    /// will, and the sender is told. Default `5d`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub lifetime: Duration,
+    /// The same for mail from `<>`, of which nobody can be told: then it goes to
+    /// `deferred/`. Default `5d`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub bounce_lifetime: Duration,
+    /// Rounds of delivery that mail is tried for at least, however old it is, so
+    /// that a clock that jumps bounces no young mail. Default 10, which takes some
+    /// four hours.
+    pub attempts: u32,
+    /// After how long those senders are told that their mail is delayed who ask for
+    /// it by NOTIFY=DELAY; once for each message. `0s` means never. Default `4h`.
+    #[serde(with = "lazaret_envelope::span")]
+    pub delay_notice: Duration,
 }
 
 impl Default for RetryConfig {
     fn default() -> Self {
-        Self { first: Duration::from_secs(60), max: Duration::from_secs(3600) }
+        const HOUR: u64 = 3600;
+        let lifetime = Duration::from_secs(5 * 24 * HOUR);
+        Self {
+            first: Duration::from_secs(60),
+            max: Duration::from_secs(HOUR),
+            lifetime,
+            bounce_lifetime: lifetime,
+            attempts: 10,
+            delay_notice: Duration::from_secs(4 * HOUR),
+        }
+    }
+}
+
+impl RetryConfig {
+    /// Whether a round is the last for mail of this age with so many behind it.
+    pub(crate) fn is_over(&self, age: Duration, attempts: u32, is_bounce: bool) -> bool {
+        let lifetime = if is_bounce { self.bounce_lifetime } else { self.lifetime };
+        age >= lifetime && attempts.saturating_add(1) >= self.attempts
+    }
+
+    /// Whether something may have to be told of mail of this age.
+    pub(crate) fn may_matter(&self, age: Duration) -> bool {
+        age >= self.lifetime.min(self.bounce_lifetime) || self.is_late(age)
+    }
+
+    /// Whether mail of this age is delayed.
+    pub(crate) fn is_late(&self, age: Duration) -> bool {
+        !self.delay_notice.is_zero() && age >= self.delay_notice
     }
 }
 
@@ -325,6 +368,9 @@ pub enum ConfigError {
         "[transport.{0}] breaker: failures must be at least 1, pause_first longer than 0s and not longer than pause_max"
     )]
     Breaker(String),
+    /// Mail would be given up without a try.
+    #[error("[retry] attempts: must be at least 1")]
+    Attempts,
     /// The pauses contradict each other.
     #[error("[retry] first: must be longer than 0s and not longer than max")]
     Retry,
@@ -359,6 +405,9 @@ impl Config {
         }
         if self.retry.first.is_zero() || self.retry.first > self.retry.max {
             return Err(ConfigError::Retry);
+        }
+        if self.retry.attempts == 0 {
+            return Err(ConfigError::Attempts);
         }
         self.transports.iter().try_for_each(|(name, transport)| transport.check(name))
     }

@@ -14,6 +14,7 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, select};
+use lazaret_envelope::Line;
 use lazaret_spool::{Outbound, Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
@@ -262,6 +263,12 @@ impl Shared {
                 Err(error) => return self.broken_by(error),
             }
         }
+    }
+
+    /// Whether what the transport of this name has delivered is in its recipient's
+    /// hands.
+    pub(crate) fn is_final(&self, name: &Line) -> bool {
+        self.pools.iter().any(|pool| pool.name == *name && pool.transport.is_final())
     }
 
     /// Whether nothing new may be started.

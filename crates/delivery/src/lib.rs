@@ -1,9 +1,10 @@
 //! Where mail goes out: transports, next hops, back-off.
 //!
 //! [`Delivery`] has a pool of threads for each transport. It is handed routed
-//! messages, tries their recipients, and moves each message on: away when all
-//! have it, to `waiting/` when somebody may get it later, to `deferred/` when
-//! the next hop has refused it for good or its bytes are damaged.
+//! messages, tries their recipients, and moves each message on: away when
+//! nothing is left to be done, to `waiting/` when somebody may get it later, to
+//! `deferred/` when its bytes are damaged. Of whom a next hop has refused for good
+//! the sender is told, in a message of its own.
 //!
 //! Recipients are accounted for one by one in the message's journal. This crate
 //! must never change a message's bytes, nor let go of one that a next hop has
@@ -23,6 +24,7 @@ mod endpoint;
 mod lines;
 mod maildir;
 mod next_hop;
+mod notice;
 mod parcel;
 mod parked;
 mod pipe;
@@ -33,6 +35,7 @@ mod shares;
 mod smtp;
 mod sockets;
 mod task;
+mod tell;
 #[cfg(test)]
 mod test_server;
 #[cfg(test)]

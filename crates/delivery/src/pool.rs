@@ -249,7 +249,7 @@ impl Pool {
     /// Counts a recipient who was tried.
     pub(crate) fn count(&self, outcome: &Outcome, time: Timestamp) {
         match outcome {
-            Outcome::Delivered(_) => drop(self.delivered.fetch_add(1, SeqCst)),
+            Outcome::Delivered(_) | Outcome::Relayed(_) => drop(self.delivered.fetch_add(1, SeqCst)),
             Outcome::Transient(reply) | Outcome::Permanent(reply) => {
                 self.count_failed(1, reply.clone(), time);
             }

@@ -9,8 +9,8 @@ use std::sync::Arc;
 use std::thread;
 use std::time::Duration;
 
-use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
-use lazaret_spool::{Done, Message, Name, Severity, SpoolError, Unreadable, Waiting};
+use lazaret_envelope::{Cause, Envelope, Line, Report, Span, Timestamp};
+use lazaret_spool::{Message, Name, Severity, SpoolError, Unreadable, Waiting};
 use tracing::{debug, error};
 
 use crate::backoff;
@@ -18,6 +18,7 @@ use crate::delivery::Shared;
 use crate::parcel::Parcel;
 use crate::pool::Pool;
 use crate::task::{Fate, Task, key};
+use crate::tell::{Asks, age_of};
 use crate::trace;
 use crate::transport::{Handled, Hands, Outcome};
 
@@ -46,8 +47,7 @@ impl Shared {
         };
         match self.transactions(pool, hands, &mut task, &message) {
             Ok(Fate::Pass) => self.pass(task),
-            Ok(Fate::Wait) => self.wait(task, &message.envelope, pool),
-            Ok(fate) => self.conclude(task, fate, Some(&message.envelope)),
+            Ok(fate) => self.settle(task, fate, &message, Some(pool)),
             Err(error) => self.landed(Err(error)),
         }
     }
@@ -65,6 +65,7 @@ impl Shared {
             journal => journal?,
         };
         let transport = task.next_transport();
+        task.last_try = self.is_last_try(task, &message.envelope);
         let places = match task.begin(&pool.name, &message.envelope, &journal) {
             Ok(places) => places,
             Err(fate) => return Ok(fate),
@@ -94,7 +95,7 @@ impl Shared {
     }
 
     /// Makes durable what was done so far; `false` if there is no room for it.
-    fn note(&self, task: &mut Task) -> Result<bool, SpoolError> {
+    pub(crate) fn note(&self, task: &mut Task) -> Result<bool, SpoolError> {
         if task.unnoted.is_empty() {
             return Ok(true);
         }
@@ -150,10 +151,11 @@ impl Shared {
         if self.is_stopping() {
             return self.conclude(task, Fate::PutBack, None);
         }
-        if task.has_failed() {
-            return self.conclude(task, Fate::Wait, None);
-        }
         let name = task.outbound.name();
+        let refusing = pool.is_some_and(|pool| pool.transport.refuses());
+        if task.has_failed() || (refusing && self.retry.may_matter(age_of(name.id))) {
+            return self.end_round(task, pool);
+        }
         let troubled = pool.map_or(Duration::ZERO, |pool| pool.transport.troubled_for());
         // One that can't be listed comes back by itself: not too often.
         let full = pool.is_none_or(|pool| pool.parked.is_full());
@@ -163,13 +165,59 @@ impl Shared {
         self.listed(pool, waits);
     }
 
+    /// The end of a round in which a transport could not even be asked, where that
+    /// has to be told to somebody or counts as an attempt: not to be asked for days
+    /// is as good as failing.
+    fn end_round(&self, mut task: Task, pool: Option<&Pool>) {
+        let message = match task.outbound.open() {
+            Ok(message) => message,
+            Err(unreadable) => return self.conclude(task, unreadable_fate(&unreadable), None),
+        };
+        let refusing = pool.is_some_and(|pool| pool.transport.refuses());
+        let fate = if refusing && self.is_last_try(&task, &message.envelope) {
+            self.give_up_untried(&mut task, &message.envelope)
+        } else {
+            Ok(Fate::Wait)
+        };
+        match fate {
+            Ok(fate) => self.settle(task, fate, &message, pool),
+            Err(error) => self.landed(Err(error)),
+        }
+    }
+
+    /// Whoever a message's remaining transports would have to serve has failed.
+    fn give_up_untried(&self, task: &mut Task, envelope: &Envelope) -> Result<Fate, SpoolError> {
+        let journal = task.outbound.journal()?;
+        let time = Timestamp::now();
+        task.last_try = true;
+        while let Some(pool) = task.next_transport().and_then(|id| self.pool(id)) {
+            let places = match task.begin(&pool.name, envelope, &journal) {
+                Ok(places) => places,
+                Err(fate) => return Ok(fate),
+            };
+            let trouble = format!("not asked now: in trouble for {}", Span(pool.transport.troubled_for()));
+            for place in places {
+                let outcome = Outcome::Transient(Line::escaped(&trouble));
+                task.take(key(envelope, place, &pool.name), outcome, time);
+            }
+        }
+        Ok(task.fate())
+    }
+
+    /// Whether who can't get a message now never will.
+    fn is_last_try(&self, task: &Task, envelope: &Envelope) -> bool {
+        let name = task.outbound.name();
+        let bounces = envelope.transaction.sender.path.0.is_none();
+        self.retry.is_over(age_of(name.id), name.attempts, bounces)
+    }
+
     /// A message that failed waits for its time; where that was the next hop's
     /// trouble, until it is well again.
-    fn wait(&self, mut task: Task, envelope: &Envelope, pool: &Pool) {
-        let troubled = !pool.transport.troubled_for().is_zero();
-        if !troubled || self.is_stopping() || self.is_broken() {
+    pub(crate) fn wait(&self, mut task: Task, envelope: &Envelope, pool: Option<&Pool>) {
+        let troubled = pool.filter(|pool| !pool.transport.troubled_for().is_zero());
+        let Some(pool) = troubled.filter(|_| !self.is_stopping() && !self.is_broken()) else {
             return self.conclude(task, Fate::Wait, Some(envelope));
-        }
+        };
         if let Err(error) = self.note(&mut task) {
             return self.landed(Err(error));
         }
@@ -210,9 +258,8 @@ impl Shared {
 
     /// What must be durable before a message is moved.
     fn prepare(&self, task: &mut Task, fate: &Fate) -> Result<(), SpoolError> {
-        if self.is_stopping() && *fate != Fate::Undeliverable {
-            // Who failed now may have failed because of the stop.
-            task.unnoted.retain(|done| matches!(done, Done::Delivered { .. }));
+        if self.is_stopping() {
+            task.forget_failures();
         }
         match fate {
             Fate::Done | Fate::Gone => Ok(()),
@@ -255,17 +302,23 @@ fn account<'a>(
     for (&place, outcome) in now.iter().zip(handled.outcomes) {
         pool.count(&outcome, time);
         let key = key(envelope, place, &pool.name);
-        if let Outcome::Delivered(reply) = &outcome {
+        if let Outcome::Delivered(reply) | Outcome::Relayed(reply) = &outcome {
             debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
         }
-        task.take(key, outcome, time);
+        let asks = Asks::from(&envelope.transaction.recipients[place].params);
+        task.take(key, outcome.told_if(asks.success), time);
     }
     let Some(trouble) = handled.trouble else {
         pool.moves();
         return later;
     };
-    let count = now.len() - tried + later.len();
-    if let Some(&first) = now[tried..].iter().chain(later).next() {
+    let mut untried = now[tried..].iter().chain(later).peekable();
+    let count = untried.clone().count();
+    if task.last_try {
+        for &place in untried {
+            task.take(key(envelope, place, &pool.name), Outcome::Transient(trouble.clone()), time);
+        }
+    } else if let Some(&&first) = untried.peek() {
         task.skip(key(envelope, first, &pool.name), count, &trouble, time);
     }
     pool.count_failed(count, trouble, time);

@@ -26,14 +26,19 @@ pub(crate) struct Task {
     /// What was done and does not stand in the journal yet.
     pub(crate) unnoted: Vec<Done>,
     tally: Tally,
+    /// It has been tried for long enough: who can't get it now never will.
+    pub(crate) last_try: bool,
+    /// Somebody will never get it.
+    pub(crate) has_refusals: bool,
+    /// The sender was told that it takes longer.
+    pub(crate) delay_told: bool,
 }
 
 /// How it went.
 #[derive(Debug, Default)]
 struct Tally {
     transient: usize,
-    permanent: usize,
-    /// The first failure of all, or the first permanent one.
+    /// The first failure.
     first: Option<Line>,
 }
 
@@ -42,11 +47,11 @@ struct Tally {
 pub(crate) enum Fate {
     /// Another transport is next.
     Pass,
-    /// Every recipient has it.
+    /// Nothing is left to be done for any recipient.
     Done,
     /// Somebody may get it later.
     Wait,
-    /// Somebody will never get it.
+    /// Somebody will never get it, and nobody can be told.
     Undeliverable,
     /// Deliveries are being stopped.
     PutBack,
@@ -66,6 +71,9 @@ impl Task {
             remaining,
             unnoted: Vec::new(),
             tally: Tally::default(),
+            last_try: false,
+            has_refusals: false,
+            delay_told: false,
         }
     }
 
@@ -88,7 +96,7 @@ impl Task {
 
     /// Whether somebody was tried and did not get it.
     pub(crate) fn has_failed(&self) -> bool {
-        self.tally.transient + self.tally.permanent > 0
+        self.tally.first.is_some()
     }
 
     /// The places of the recipients that the next transport, of this name, still
@@ -112,9 +120,10 @@ impl Task {
         let mut seen = HashSet::new();
         let mine = (0..there).filter(|&place| Some(self.transports[place]) == transport);
         let first = mine.filter(|&place| seen.insert(&recipients[place].address));
-        let done = |place: usize| {
-            !journal.delivered.is_empty() && journal.delivered.contains(&key(envelope, place, name))
-        };
+        self.has_refusals |= journal.has_refusals();
+        self.delay_told |= journal.delay_told;
+        let has_lines = !journal.delivered.is_empty() || journal.has_refusals();
+        let done = |place: usize| has_lines && journal.is_settled(&key(envelope, place, name));
         Ok(first.filter(|&place| !done(place)).collect())
     }
 
@@ -122,16 +131,21 @@ impl Task {
     pub(crate) fn take(&mut self, key: Key, outcome: Outcome, time: Timestamp) {
         match outcome {
             Outcome::Delivered(reply) => self.unnoted.push(Done::Delivered { time, key, reply }),
+            Outcome::Relayed(reply) => self.unnoted.push(Done::Relayed { time, key, reply }),
+            Outcome::Transient(reply) if self.last_try => {
+                self.fails(&reply);
+                self.has_refusals = true;
+                self.unnoted.push(Done::Expired { time, key, reply });
+            }
             Outcome::Transient(reply) => {
                 self.tally.transient += 1;
-                self.fail(key, reply, time);
+                self.fails(&reply);
+                self.unnoted.push(Done::Failed { time, key, reply });
             }
             Outcome::Permanent(reply) => {
-                if self.tally.permanent == 0 {
-                    self.tally.first = None;
-                }
-                self.tally.permanent += 1;
-                self.fail(key, reply, time);
+                self.fails(&reply);
+                self.has_refusals = true;
+                self.unnoted.push(Done::Refused { time, key, reply });
             }
         }
     }
@@ -141,30 +155,42 @@ impl Task {
     pub(crate) fn skip(&mut self, key: Key, count: usize, trouble: &Line, time: Timestamp) {
         self.tally.transient += count;
         let others = if count > 1 { format!(" (and {} more recipients)", count - 1) } else { String::new() };
-        self.fail(key, Line::escaped(format!("{trouble}{others}")), time);
+        let reply = Line::escaped(format!("{trouble}{others}"));
+        self.fails(trouble);
+        self.unnoted.push(Done::Failed { time, key, reply });
     }
 
-    fn fail(&mut self, key: Key, reply: Line, time: Timestamp) {
+    /// The first failure of this round.
+    pub(crate) fn trouble(&self) -> Line {
+        self.tally.first.clone().unwrap_or_default()
+    }
+
+    fn fails(&mut self, reply: &Line) {
         self.tally.first.get_or_insert_with(|| reply.clone());
-        self.unnoted.push(Done::Failed { time, key, reply });
+    }
+
+    /// Deliveries are being stopped: whoever failed just now may have failed because
+    /// of that. Whether somebody did.
+    pub(crate) fn forget_failures(&mut self) -> bool {
+        let before = self.unnoted.len();
+        self.unnoted.retain(|done| !matches!(done, Done::Failed { .. } | Done::Expired { .. }));
+        self.unnoted.len() < before
     }
 
     /// What is to become of it once a transport has done its work.
     pub(crate) fn fate(&self) -> Fate {
-        match (self.next_transport(), self.tally.transient, self.tally.permanent) {
-            (Some(_), ..) => Fate::Pass,
-            (None, 0, 0) => Fate::Done,
-            // A refusal for good can wait for the others: the journal can't yet
-            // tell it from the rest, so the last round decides.
-            (None, 1.., _) => Fate::Wait,
-            (None, 0, 1..) => Fate::Undeliverable,
+        match (self.next_transport(), self.tally.transient) {
+            (Some(_), _) => Fate::Pass,
+            (None, 0) => Fate::Done,
+            (None, 1..) => Fate::Wait,
         }
     }
 
-    /// The report on a message that the next hop has refused for good, with the
-    /// latest of what its journal says.
+    /// The report on a message that the next hop has refused for good and of which
+    /// nobody can be told, with the latest of what its journal says.
     pub(crate) fn undeliverable(&mut self, envelope: &Envelope, journal: Journal, now: Timestamp) -> Report {
-        let first = self.tally.first.take().unwrap_or_default();
+        let last = || journal.attempts.last().map(|attempt| attempt.what.clone());
+        let first = self.tally.first.take().or_else(last).unwrap_or_default();
         let mut report = Report::new(envelope.id, Cause::Undeliverable, first, now).about(envelope);
         report.attempts = journal.attempts;
         report.attempts.drain(..report.attempts.len().saturating_sub(ATTEMPTS_MAX));

@@ -28,11 +28,15 @@ impl TestSpool {
         self.dir.path()
     }
 
-    /// A routed message.
+    /// A routed message; recipients may have parameters behind a blank.
     pub(crate) fn routed(&self, sender: &str, recipients: &[&str], content: &str) -> Outbound {
         let (path, params) = take_path(sender).unwrap();
         let params = lazaret_envelope::MailParams::parse(params).unwrap();
-        let recipients = recipients.iter().map(|to| Recipient::from(to.parse::<Address>().unwrap()));
+        let recipients = recipients.iter().map(|to| {
+            let (address, params) = to.split_once(' ').unwrap_or((to, ""));
+            let params = lazaret_envelope::RcptParams::parse(params).unwrap();
+            Recipient { address: address.parse::<Address>().unwrap(), params }
+        });
         let sender = Sender { path, params };
         let transaction = Transaction { sender, recipients: recipients.collect() };
         let mut draft = self.owner.spool().begin(Origin::from(Protocol::Esmtp), transaction).unwrap();

@@ -14,6 +14,8 @@ use crate::test_server::{Act, Rule, Server};
 use crate::test_spool::TestSpool;
 use crate::*;
 
+mod notices;
+
 const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
 
 /// Long enough for whatever must happen on a busy machine.
@@ -60,9 +62,13 @@ impl Rig {
     }
 
     fn sized(rules: &[Rule], connections: usize, queue: usize) -> Self {
+        Self::with(rules, |spool, server| config(spool, server, connections, queue))
+    }
+
+    fn with(rules: &[Rule], config: impl FnOnce(&TestSpool, &Server) -> Config) -> Self {
         let (spool, server) = (TestSpool::new(), Server::start(rules));
         let (tell, broken) = unbounded();
-        let config = config(&spool, &server, connections, queue);
+        let config = config(&spool, &server);
         let delivery = Delivery::start(&config, move |error| tell.send(error.severity()).unwrap()).unwrap();
         Self { spool, server, delivery, broken }
     }
@@ -148,33 +154,6 @@ fn who_failed_for_now_is_tried_again_and_nobody_else() {
     assert_eq!(rig.spool.names(Dir::Waiting)[0].attempts, 2);
     assert_eq!(rig.mailboxes(), ["e@f"]);
     assert!(rig.status("next").trouble.unwrap().what.as_str().ends_with(": 450 busy"));
-}
-
-#[test]
-fn who_is_refused_for_good_goes_to_quarantine_with_the_replies() {
-    let rig = Rig::new(&[("RCPT TO:<c", Act::Say("550 5.1.1 who?\r\n"))]);
-    rig.run(&["a@b", "c@d"], &["next", "next"]);
-    assert_eq!(rig.spool.counts(), [0, 0, 0, 1]);
-    let report = rig.spool.report();
-    for part in
-        ["cause undeliverable\n", "detail 127.0.0.1:", " <c@d> via next: 127.0.0.1:", "550 5.1.1 who?\n"]
-    {
-        assert!(report.contains(part), "{part} in {report}");
-    }
-    assert!(rig.spool.journals().contains("delivered ") && rig.spool.journals().contains("failed "));
-}
-
-#[test]
-fn a_refusal_for_good_waits_for_those_who_may_get_it_later() {
-    let rig =
-        Rig::new(&[("RCPT TO:<c", Act::Say("550 5.1.1 who?\r\n")), ("RCPT TO:<e", Act::Say("450 busy\r\n"))]);
-    rig.run(&["a@b", "c@d", "e@f"], &["next"; 3]);
-    assert_eq!(rig.spool.counts(), [0, 0, 1, 0]);
-    // Routed elsewhere meanwhile, the third gets it.
-    rig.submit(rig.spool.woken(), &["next", "next", "mail"]);
-    rig.settle();
-    assert_eq!((rig.spool.counts(), rig.mailboxes()), ([0, 0, 0, 1], vec!["e@f".to_owned()]));
-    assert!(rig.spool.report().contains("450 busy\n"), "earlier tries are told too");
 }
 
 #[test]

@@ -24,10 +24,23 @@ use crate::sockets::Sockets;
 pub(crate) enum Outcome {
     /// It has the message; with the reply, or where the copy lies.
     Delivered(Line),
+    /// It was given to a next hop that will tell the sender nothing of it.
+    Relayed(Line),
     /// It may work later.
     Transient(Line),
     /// It will never work.
     Permanent(Line),
+}
+
+impl Outcome {
+    /// The outcome where the sender wants to be told of successes, or does not: then
+    /// it matters little who would tell him.
+    pub(crate) fn told_if(self, wanted: bool) -> Self {
+        match self {
+            Self::Relayed(reply) if !wanted => Self::Delivered(reply),
+            outcome => outcome,
+        }
+    }
 }
 
 /// What became of one transaction.
@@ -105,6 +118,14 @@ impl Transport {
     /// For how long no next hop has done what it was asked.
     pub(crate) fn troubled_for(&self) -> Duration {
         self.next_hops().iter().map(|next_hop| next_hop.troubled_for()).min().unwrap_or_default()
+    }
+
+    /// Whether what it has delivered is in its recipient's hands.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Maildir(_) | Self::Pipe(_) => true,
+            Self::Smtp(_) | Self::Discard(_) => false,
+        }
     }
 
     /// Most recipients of one transaction.

@@ -7,6 +7,8 @@
 
 use std::fmt;
 
+use crate::line::Line;
+
 /// Why a parameter was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum ParamError {
@@ -47,6 +49,21 @@ impl Xtext {
     #[must_use]
     pub fn as_str(&self) -> &str {
         &self.0
+    }
+
+    /// The text that was meant, with what is unsafe to show escaped.
+    #[must_use]
+    pub fn decoded(&self) -> Line {
+        let mut bytes = Vec::with_capacity(self.0.len());
+        let mut rest = self.0.as_str();
+        while let Some((plain, hex)) = rest.split_once('+') {
+            bytes.extend_from_slice(plain.as_bytes());
+            let (digits, behind) = hex.split_at(2);
+            bytes.push(u8::from_str_radix(digits, 16).expect("xtext has two digits there"));
+            rest = behind;
+        }
+        bytes.extend_from_slice(rest.as_bytes());
+        Line::escaped(bytes)
     }
 }
 
@@ -308,6 +325,13 @@ mod tests {
         }
         for text in ["", " NOTIFY=NEVER", " NOTIFY=SUCCESS,FAILURE,DELAY ORCPT=rfc822;a+2Bb@c"] {
             assert_eq!(RcptParams::parse(text).unwrap().to_string(), text);
+        }
+    }
+
+    #[test]
+    fn xtext_is_decoded_and_stays_harmless() {
+        for (text, meant) in [("a+2Bb@c", "a+b@c"), ("+0D+0Ax", "\\r\\nx"), ("+C3+A9", "é"), ("", "")] {
+            assert_eq!(Xtext::parse(text).unwrap().decoded().as_str(), meant);
         }
     }
 

@@ -10,8 +10,9 @@ use lazaret_envelope::{Cause, MessageId, Report};
 use tracing::info;
 
 use crate::error::{Context, SpoolError};
+use crate::history::History;
 use crate::layout::{Dir, report_name};
-use crate::message::Unreadable;
+use crate::message::{Message, Unreadable};
 use crate::name::Name;
 use crate::owner::Owner;
 use crate::spool::Spool;
@@ -147,11 +148,11 @@ impl Owner {
         Ok(())
     }
 
-    /// Deletes a message in quarantine for good, with its report and journal.
+    /// Takes a message in quarantine in hand.
     ///
     /// # Errors
     /// There is no such message, it is no file, or the disk failed.
-    pub fn delete(&self, id: MessageId) -> Result<(), OperatorError> {
+    pub fn quarantined(&self, id: MessageId) -> Result<Quarantined, OperatorError> {
         let deferred = self.spool.find_deferred(id)?;
         let text = deferred.name.to_string();
         let status = self.spool.storage.status(Dir::Deferred, text.as_ref());
@@ -159,11 +160,58 @@ impl Owner {
         if kind == Kind::Directory {
             return Err(OperatorError::NoFile { id, kind });
         }
-        self.remove_if_there(Dir::Deferred, &text)?;
+        Ok(Quarantined { owner: self.clone(), deferred })
+    }
+
+    /// Deletes a message in quarantine for good, with its report and journal.
+    ///
+    /// # Errors
+    /// There is no such message, it is no file, or the disk failed.
+    pub fn delete(&self, id: MessageId) -> Result<(), OperatorError> {
+        Ok(self.quarantined(id)?.delete()?)
+    }
+}
+
+/// A message in quarantine that an operator decides about.
+#[derive(Debug)]
+pub struct Quarantined {
+    owner: Owner,
+    deferred: Deferred,
+}
+
+impl Quarantined {
+    /// What is known of it.
+    #[must_use]
+    pub fn deferred(&self) -> &Deferred {
+        &self.deferred
+    }
+
+    /// Opens the message, which need not be whole.
+    ///
+    /// # Errors
+    /// It can't be read, or is no message.
+    pub fn open(&self) -> Result<Message, Unreadable> {
+        self.owner.spool.read(Dir::Deferred, self.deferred.name)
+    }
+
+    /// Its journal, and what its sender was told.
+    #[must_use]
+    pub fn history(&self) -> History<'_> {
+        History::new(&self.owner, self.deferred.name.id)
+    }
+
+    /// Deletes it for good, with its report and journal.
+    ///
+    /// # Errors
+    /// The disk failed.
+    pub fn delete(self) -> Result<(), SpoolError> {
+        let Self { owner, deferred } = self;
+        let id = deferred.name.id;
+        owner.remove_if_there(Dir::Deferred, &deferred.name.to_string())?;
         // Somebody may have moved it here by hand, and nothing synced that.
-        self.note_unsynced([Dir::Deferred, Dir::Incoming, Dir::Waiting], Some(id));
-        self.flush()?;
-        self.remove_if_there(Dir::Deferred, &report_name(id))?;
+        owner.note_unsynced([Dir::Deferred, Dir::Incoming, Dir::Waiting], Some(id));
+        owner.flush()?;
+        owner.remove_if_there(Dir::Deferred, &report_name(id))?;
         info!(%id, cause = %deferred.cause(), "deleted");
         Ok(())
     }

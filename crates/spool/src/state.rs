@@ -4,11 +4,11 @@
 //! message lies where it lay, and the next start recovers it. A value that is
 //! dropped without a transition must never lose its message: the file stays.
 
-use lazaret_envelope::{Envelope, Line, MessageId, Origin, Protocol, Report, Timestamp, Transaction};
+use lazaret_envelope::{Envelope, Report, Timestamp};
 use tracing::{debug, info};
 
-use crate::accept::{Accepted, Draft};
-use crate::error::{Context, SpoolError};
+use crate::error::SpoolError;
+use crate::history::History;
 use crate::journal::{Done, Journal};
 use crate::layout::{Dir, WorkerId};
 use crate::message::{Message, Unreadable};
@@ -16,7 +16,6 @@ use crate::name::{Name, whole_seconds};
 use crate::owner::Owner;
 #[cfg(test)]
 use crate::sabotage::{self, Sabotage};
-use crate::storage::StoredFile;
 
 /// A message in `claimed/<worker>/`: under suspicion until there is a verdict.
 #[derive(Debug)]
@@ -150,46 +149,10 @@ impl Outbound {
         self.owner.append_journal(self.name.id, done)
     }
 
-    /// Reads line by line what deliveries have done so far.
-    ///
-    /// # Errors
-    /// The journal is there and can't be read.
-    pub fn visit_journal(&self, mut visit: impl FnMut(Done)) -> Result<(), SpoolError> {
-        let name = crate::layout::journal_name(self.name.id);
-        match self.owner.open_journal(self.name.id)? {
-            Some(file) => Journal::visit(&*file, &mut visit).context(|| format!("read journal/{name}")),
-            None => Ok(()),
-        }
-    }
-
-    /// Starts a message to this one's sender.
-    ///
-    /// # Errors
-    /// No file can be made in `tmp/`.
-    pub fn begin_notice(&self, transaction: Transaction) -> Result<Draft, SpoolError> {
-        let upstream_id = Some(Line::escaped(self.name.id.to_string()));
-        self.owner.spool.begin(Origin { upstream_id, ..Origin::from(Protocol::Notice) }, transaction)
-    }
-
-    /// Tells the sender: the notice is safe in `incoming/` before the journal says
-    /// so. Cut short between the two, it is made again; it is never lost.
-    ///
-    /// # Errors
-    /// The notice is not safe, or the journal does not say that it is.
-    pub fn tell(&self, notice: Draft, of: Told) -> Result<Accepted, SpoolError> {
-        let (time, id) = (self.owner.spool.now(), notice.id());
-        let line = match of {
-            Told::Outcomes => Done::Reported { time, notice: id },
-            Told::Delay => Done::Delayed { time, notice: id },
-        };
-        #[cfg(test)]
-        if sabotage::is(Sabotage::ToldBeforeNotice) {
-            self.note(std::slice::from_ref(&line))?;
-            return notice.commit();
-        }
-        let accepted = notice.commit()?;
-        self.note(&[line])?;
-        Ok(accepted)
+    /// Its journal, and what its sender was told.
+    #[must_use]
+    pub fn history(&self) -> History<'_> {
+        History::new(&self.owner, self.name.id)
     }
 
     /// Every recipient has it: the message goes. Becomes durable with the next
@@ -255,15 +218,6 @@ impl Outbound {
     }
 }
 
-/// What a sender is told.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Told {
-    /// What became of recipients, whichever the journal names so far.
-    Outcomes,
-    /// That it takes longer.
-    Delay,
-}
-
 /// A message in `waiting/`.
 #[derive(Debug)]
 pub struct Waiting {
@@ -279,40 +233,5 @@ impl Waiting {
     /// The rename failed.
     pub fn wake(&self) -> Result<bool, SpoolError> {
         self.owner.wake(self.name)
-    }
-}
-
-impl Owner {
-    fn open_journal(&self, id: MessageId) -> Result<Option<Box<dyn StoredFile>>, SpoolError> {
-        let name = crate::layout::journal_name(id);
-        match self.spool.storage.open(Dir::Journal, &name) {
-            Ok(file) => Ok(Some(file)),
-            Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(error).context(|| format!("open journal/{name}")),
-        }
-    }
-
-    pub(crate) fn journal(&self, id: MessageId) -> Result<Journal, SpoolError> {
-        match self.open_journal(id)? {
-            Some(file) => {
-                Journal::read(&*file).context(|| format!("read journal/{}", crate::layout::journal_name(id)))
-            }
-            None => Ok(Journal::default()),
-        }
-    }
-
-    pub(crate) fn append_journal(&self, id: MessageId, done: &[Done]) -> Result<(), SpoolError> {
-        let name = crate::layout::journal_name(id);
-        let operation = || format!("write journal/{name}");
-        let opened = self.spool.storage.open_append(Dir::Journal, &name).context(operation);
-        let (mut file, created) = opened.map_err(|error| self.spool.or_displaced(&[Dir::Journal], error))?;
-        let text = Journal::text(&*file, done).context(operation)?;
-        let written = file.append(text.as_bytes()).and_then(|()| file.sync());
-        if created && written.is_err() {
-            // Whoever finds it there takes its name for durable, and it may not be.
-            self.remove_if_there(Dir::Journal, &name)?;
-        }
-        written.context(operation)?;
-        if created { self.sync_dir(Dir::Journal) } else { Ok(()) }
     }
 }

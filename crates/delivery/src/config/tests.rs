@@ -41,7 +41,17 @@ fn defaults_are_those_that_the_documentation_names() {
         least_progress: ByteSize(64 << 10),
     };
     assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));
-    assert_eq!(file.retry, RetryConfig { first: Duration::from_secs(60), max: Duration::from_secs(3600) });
+    assert_eq!(
+        file.retry,
+        RetryConfig {
+            first: Duration::from_secs(60),
+            max: Duration::from_secs(3600),
+            lifetime: Duration::from_secs(5 * 24 * 3600),
+            bounce_lifetime: Duration::from_secs(5 * 24 * 3600),
+            attempts: 10,
+            delay_notice: Duration::from_secs(4 * 3600),
+        }
+    );
     assert_eq!(toml::from_str::<File>(&toml::to_string(&file).unwrap()).unwrap(), file);
     assert_eq!(check(text), Ok(()));
 }

@@ -79,7 +79,7 @@ mod tests {
         match exit(code, output) {
             Outcome::Transient(_) => true,
             Outcome::Permanent(_) => false,
-            Outcome::Delivered(_) => panic!("{code} is no success"),
+            Outcome::Delivered(_) | Outcome::Relayed(_) => panic!("{code} is no success"),
         }
     }
 

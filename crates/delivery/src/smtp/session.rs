@@ -67,6 +67,11 @@ impl Session {
         }
     }
 
+    /// Whether the next hop tells senders itself what they want to be told.
+    pub(super) fn takes_over_dsn(&self) -> bool {
+        self.client.offer().dsn
+    }
+
     pub(super) fn next_hop(&self) -> &Arc<NextHop> {
         &self.next_hop
     }

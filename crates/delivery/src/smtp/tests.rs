@@ -59,7 +59,7 @@ fn run_with(
     let handled = smtp.transaction(kept, &parcel, &[0, 1]).unwrap();
     let short = |text: &Line| text.as_str().split_once(": ").unwrap().1.to_owned();
     let shown = |outcome: &Outcome| match outcome {
-        Outcome::Delivered(reply) => format!("delivered {}", short(reply)),
+        Outcome::Delivered(reply) | Outcome::Relayed(reply) => format!("delivered {}", short(reply)),
         Outcome::Transient(reply) => format!("transient {}", short(reply)),
         Outcome::Permanent(reply) => format!("permanent {}", short(reply)),
     };

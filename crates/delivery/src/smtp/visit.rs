@@ -83,6 +83,8 @@ impl<'a> Visit<'a> {
                 self.open.push(at);
             }
             self.outcomes[at] = Some(match &delivery.outcome {
+                // RFC 3461 section 5.2.2: it was not asked to tell the sender.
+                Reported::Delivered(reply) if !session.takes_over_dsn() => Outcome::Relayed(told(reply)),
                 Reported::Delivered(reply) => Outcome::Delivered(told(reply)),
                 Reported::Transient(reply) => Outcome::Transient(told(reply)),
                 Reported::Permanent(reply) => Outcome::Permanent(told(reply)),

@@ -209,9 +209,9 @@ impl Life {
         }
         let notice = notice_of(label);
         self.mail(notice, |_| ());
-        let mut draft = outbound.begin_notice(transaction())?;
+        let mut draft = outbound.history().begin_notice(transaction())?;
         draft.write(content(notice).as_bytes())?;
-        outbound.tell(draft, Told::Outcomes)?;
+        outbound.history().tell(draft, Told::Outcomes)?;
         self.mail(notice, |mail| mail.acknowledged = true);
         Ok(())
     }

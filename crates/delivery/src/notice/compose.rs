@@ -1,0 +1,92 @@
+//! Puts the parts of a notice together (RFC 6522), with the header fields that
+//! keep programs from answering it (RFC 3834).
+//!
+//! Parts that a standard forbids to encode are told their transfer encoding, or
+//! the builder would encode them. It must never let a line out that is longer than
+//! SMTP allows.
+
+use lazaret_envelope::Address;
+use mail_builder::MessageBuilder;
+use mail_builder::encoders::base64::base64_encode_mime;
+use mail_builder::headers::HeaderType;
+use mail_builder::headers::content_type::ContentType;
+use mail_builder::headers::date::Date;
+use mail_builder::headers::message_id::MessageId;
+use mail_builder::headers::raw::Raw;
+use mail_builder::mime::{BodyPart, MimePart};
+
+use super::returned::{Returned, has_fine_lines};
+use super::{Notice, status, words};
+
+/// Longest address that stands in `To:`, in bytes: the line holds more than that.
+const TO_BYTES_MAX: usize = 900;
+
+/// The whole notice.
+pub(super) fn content(notice: &Notice<'_>, addressee: &Address, returned: &Returned) -> Vec<u8> {
+    let hostname = notice.hostname;
+    // Not known to whoever wrote the message, so that nothing in it can end a part.
+    let unique = format!("{}.{}", notice.envelope.id, notice.now.as_millisecond());
+    let to = if addressee.as_str().len() > TO_BYTES_MAX {
+        HeaderType::Raw(Raw::new("undisclosed-recipients:;"))
+    } else {
+        HeaderType::Raw(Raw::new(format!("<{addressee}>")))
+    };
+    let report = ContentType::new("multipart/report")
+        .attribute(
+            "report-type",
+            if notice.is_international() { "global-delivery-status" } else { "delivery-status" },
+        )
+        .attribute("boundary", format!("=_{unique}"));
+    let parts = vec![
+        MimePart::new("text/plain", words::text(notice)),
+        status_part(notice),
+        returned_part(notice, returned),
+    ];
+    let message = MessageBuilder::new()
+        .header("From", Raw::new(format!("Mail Delivery System <MAILER-DAEMON@{hostname}>")))
+        .header("To", to)
+        .header("Subject", Raw::new(words::subject(notice)))
+        .header("Date", Date::new(notice.now.as_second()))
+        .header("Message-ID", MessageId::new(format!("{unique}@{hostname}")))
+        .header("Auto-Submitted", Raw::new("auto-replied"))
+        .header("MIME-Version", Raw::new("1.0"))
+        .body(MimePart::new(report, parts));
+    message.write_to_vec().expect("memory can be written to")
+}
+
+/// RFC 3464 section 2.1: "7bit", and RFC 6533 section 3: "8bit" will do.
+fn status_part<'x>(notice: &Notice<'_>) -> MimePart<'x> {
+    let kind =
+        if notice.is_international() { "message/global-delivery-status" } else { "message/delivery-status" };
+    as_it_is(kind, status::text(notice).into_bytes())
+}
+
+/// RFC 2046 section 5.2.1: `message/rfc822` must not be encoded. A header may be
+/// (RFC 6522 section 4, RFC 6533 section 4), and is where it could not go out as it
+/// is.
+fn returned_part<'x>(notice: &Notice<'_>, returned: &Returned) -> MimePart<'x> {
+    let international = notice.envelope.transaction.sender.params.smtputf8;
+    let kind = match (returned, international) {
+        (Returned::Whole(_), false) => "message/rfc822",
+        (Returned::Whole(_), true) => "message/global",
+        (Returned::Header(_), false) => "text/rfc822-headers",
+        (Returned::Header(_), true) => "message/global-headers",
+    };
+    let bytes = returned.bytes();
+    let may_be_8bit = international || matches!(returned, Returned::Whole(_));
+    if has_fine_lines(bytes) && (bytes.is_ascii() || may_be_8bit) {
+        return as_it_is(kind, bytes.to_vec());
+    }
+    let mut encoded = Vec::with_capacity(bytes.len() * 3 / 2);
+    base64_encode_mime(bytes, &mut encoded, false).expect("memory can be written to");
+    part(kind, "base64", encoded)
+}
+
+fn as_it_is<'x>(kind: &'static str, bytes: Vec<u8>) -> MimePart<'x> {
+    let encoding = if bytes.is_ascii() { "7bit" } else { "8bit" };
+    part(kind, encoding, bytes)
+}
+
+fn part<'x>(kind: &'static str, encoding: &'static str, bytes: Vec<u8>) -> MimePart<'x> {
+    MimePart::new(kind, BodyPart::Binary(bytes.into())).transfer_encoding(encoding)
+}
