@@ -193,6 +193,19 @@ pub enum DeferredCommand {
         #[arg(required = true)]
         ids: Vec<MessageId>,
     },
+    /// Give messages up: tell their senders, then delete them
+    ///
+    /// A sender is told who has not got the message, as far as NOTIFY asks for
+    /// that. One that came from <> can't be bounced.
+    #[command(verbatim_doc_comment)]
+    Bounce {
+        /// The messages' ids
+        #[arg(required = true)]
+        ids: Vec<MessageId>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Delete messages for good
     Delete {
         /// The messages' ids

@@ -47,6 +47,8 @@ pub enum Request {
     Release(String),
     /// Delete a message in quarantine.
     Delete(String),
+    /// Tell the sender of a message in quarantine that it is given up, and delete it.
+    Bounce(String),
     /// Repair what `lazaret check` has found: the word for it, and where.
     Repair(String, OsString),
     /// Stop a part of the work for now.
@@ -77,6 +79,8 @@ pub enum Answer {
     Reloaded(Box<Reloaded>),
     /// It is done.
     Done,
+    /// To [`Request::Bounce`]: the id of the notice, if there was one to send.
+    Bounced(Option<String>),
     /// To [`Request::Repair`]: what was done, or why it is left.
     Repaired(Result<String, String>),
     /// It could not be done: exit status and sentence.
@@ -199,6 +203,18 @@ impl Queue {
         }
     }
 
+    /// Tells the sender of a message in quarantine that it is given up, and deletes
+    /// it. The notice, if there was one to send.
+    pub fn bounce(&self, config: &Config, id: MessageId) -> Result<Option<String>, Failure> {
+        match self {
+            Self::Daemon(spool) => match ask(spool, &Request::Bounce(id.to_string()))? {
+                Some(Answer::Bounced(notice)) => Ok(notice),
+                answer => done(answer).map(|()| None),
+            },
+            Self::Own(owner) => bounce(owner, config, id),
+        }
+    }
+
     /// Deletes a message in quarantine.
     pub fn delete(&self, id: MessageId) -> Result<(), Failure> {
         match self {
@@ -220,7 +236,7 @@ fn done(answer: Option<Answer>) -> Result<(), Failure> {
     match answer {
         Some(Answer::Done) => Ok(()),
         Some(Answer::Failed(status, text)) => Err(Failure::new(status, text)),
-        Some(Answer::Status(_) | Answer::Reloaded(_) | Answer::Repaired(_)) => {
+        Some(Answer::Status(_) | Answer::Reloaded(_) | Answer::Repaired(_) | Answer::Bounced(_)) => {
             Err(Failure::new(exit::OS, "the daemon answered something else"))
         }
         None => Err(Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again")),
@@ -264,6 +280,23 @@ pub fn repair(owner: &Owner, word: &str, path: &OsStr) -> Answer {
         Ok(Outcome::Gone) => Answer::Repaired(Ok("it has passed".into())),
         Ok(Outcome::Left(why)) => Answer::Repaired(Err(why.to_string())),
         Err(error) => Failure::from(error).into(),
+    }
+}
+
+fn bounce(owner: &Owner, config: &Config, id: MessageId) -> Result<Option<String>, Failure> {
+    let notice = lazaret_delivery::bounce(owner.quarantined(id)?, &config.delivery())?;
+    Ok(notice.map(|notice| notice.to_string()))
+}
+
+/// Gives up a message in quarantine, as the daemon was asked to.
+pub fn give_up(owner: &Owner, config: &Config, text: &str) -> Answer {
+    let id = text.parse().map_err(|error| Failure::new(exit::USAGE, error));
+    match id.and_then(|id| bounce(owner, config, id)) {
+        Ok(notice) => Answer::Bounced(notice),
+        Err(failure) => {
+            warn!(id = ?text, failure = failure.text(), "a message could not be bounced");
+            failure.into()
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! `lazaret deferred`: the quarantine, for people and for programs.
 //!
-//! Listing and showing read the spool; releasing and deleting go through the
+//! Listing and showing read the spool; releasing, bouncing and deleting go through the
 //! daemon if one runs. What comes from a message must never reach the terminal
 //! unescaped: reports hold nothing else.
 
@@ -22,6 +22,7 @@ pub fn command(config: &Config, command: DeferredCommand) -> Result<ExitCode, Fa
         DeferredCommand::List { json } => list(&Spool::open(&config.spool)?, json),
         DeferredCommand::Show { id, json } => show(&Spool::open(&config.spool)?, id, json),
         DeferredCommand::Release { ids } => each(config, &ids, "released", Queue::release),
+        DeferredCommand::Bounce { ids, json } => bounce(config, &ids, json),
         DeferredCommand::Delete { ids } => each(config, &ids, "deleted", Queue::delete),
     }
 }
@@ -182,6 +183,34 @@ fn without_report(deferred: &Deferred) -> String {
         let _ = writeln!(text, "next {}", advice.replace("ID", &id.to_string()));
     }
     text
+}
+
+/// A message that was given up, for programs.
+#[derive(Debug, Serialize)]
+struct Bounced {
+    id: String,
+    /// The id of the message to the sender; none if NOTIFY asks for none.
+    notice: Option<String>,
+}
+
+/// Gives up each message; goes on after one that can't be helped.
+fn bounce(config: &Config, ids: &[MessageId], as_json: bool) -> Result<ExitCode, Failure> {
+    let queue = Queue::open(config)?;
+    let mut code = ExitCode::SUCCESS;
+    let mut bounced = Vec::new();
+    for &id in ids {
+        match queue.bounce(config, id) {
+            Ok(notice) => bounced.push(Bounced { id: id.to_string(), notice }),
+            Err(failure) => code = failure.report(),
+        }
+    }
+    queue.close()?;
+    let line = |Bounced { id, notice }: &Bounced| match notice {
+        Some(notice) => format!("bounced {id}: its sender is told by {notice}\n"),
+        None => format!("bounced {id}: there is nobody of whom its sender wants to be told\n"),
+    };
+    exit::print(if as_json { json(&bounced) } else { bounced.iter().map(line).collect() })?;
+    Ok(code)
 }
 
 /// Does one thing to each message; goes on after one that can't be helped.

@@ -7,6 +7,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::ExitCode;
 
+use lazaret_delivery::BounceError;
 use lazaret_spool::{OpenError, OperatorError, Severity, SpoolError, TakeError};
 
 /// `run --drain`: mail is left waiting or was deferred; `check`: something is wrong.
@@ -98,6 +99,15 @@ impl From<OperatorError> for Failure {
             OperatorError::Spool(error) => error.into(),
             OperatorError::Missing(_) => Self::new(NO_INPUT, error),
             _ => Self::new(LEFT_OVER, error),
+        }
+    }
+}
+
+impl From<BounceError> for Failure {
+    fn from(error: BounceError) -> Self {
+        match error {
+            BounceError::Spool(error) => error.into(),
+            BounceError::Unreadable { .. } | BounceError::Nobody(_) => Self::new(LEFT_OVER, error),
         }
     }
 }

@@ -280,6 +280,7 @@ impl Daemon {
                     Request::Release(_) | Request::Delete(_) => {
                         (control::change(&self.owner, &self.engine.pool, &request), None)
                     }
+                    Request::Bounce(id) => (control::give_up(&self.owner, &self.config, id), None),
                     Request::Repair(word, path) => (control::repair(&self.owner, word, path), None),
                     Request::Pause(part) => (self.pause(*part), None),
                     Request::Resume(part) => (self.resume(*part), None),

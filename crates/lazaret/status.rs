@@ -166,7 +166,7 @@ pub fn print(config: &Config, json: bool) -> Result<ExitCode, Failure> {
     let status = match control::ask(&spool, &Request::Status)? {
         Some(Answer::Status(status)) => Some(status),
         Some(Answer::Failed(_, text)) => return Err(Failure::new(exit::TEMPORARY, text)),
-        Some(Answer::Done | Answer::Reloaded(_) | Answer::Repaired(_)) | None => None,
+        Some(Answer::Done | Answer::Reloaded(_) | Answer::Repaired(_) | Answer::Bounced(_)) | None => None,
     };
     let counts = spool.count()?;
     let text = if json {

@@ -438,6 +438,14 @@ impl TransportConfig {
         }
     }
 
+    /// Whether what it has delivered is in its recipient's hands.
+    pub(crate) fn is_final(&self) -> bool {
+        match self {
+            Self::Maildir(_) | Self::Pipe(_) => true,
+            Self::Smtp(_) | Self::Lmtp(_) | Self::Discard(_) => false,
+        }
+    }
+
     /// Most threads that work on it at a time.
     pub(crate) fn threads(&self) -> usize {
         match self {

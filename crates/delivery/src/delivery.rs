@@ -99,10 +99,10 @@ impl Delivery {
         let pools = config.transports.iter().map(|(name, transport)| {
             let number = connecting;
             connecting += usize::from(transport.connects());
-            let (threads, queue) = (transport.threads(), transport.queue());
+            let (threads, queue, is_final) = (transport.threads(), transport.queue(), transport.is_final());
             let transport = Transport::new(transport, (number, name), &config.hostname, &sockets, &cut_off)?;
             let parked = (PARKED_TOTAL_MAX / config.transports.len().max(1)).min(PARKED_MAX);
-            Ok(Pool::new(name, transport, (threads, queue), parked))
+            Ok(Pool::new(name, transport, is_final, (threads, queue), parked))
         });
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),
@@ -268,7 +268,7 @@ impl Shared {
     /// Whether what the transport of this name has delivered is in its recipient's
     /// hands.
     pub(crate) fn is_final(&self, name: &Line) -> bool {
-        self.pools.iter().any(|pool| pool.name == *name && pool.transport.is_final())
+        self.pools.iter().any(|pool| pool.name == *name && pool.is_final)
     }
 
     /// Whether nothing new may be started.

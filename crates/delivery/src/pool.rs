@@ -37,6 +37,8 @@ const RECENTLY: Duration = Duration::from_secs(10);
 pub(crate) struct Pool {
     pub(crate) name: Line,
     pub(crate) transport: Transport,
+    /// Whether what it has delivered is in its recipient's hands.
+    pub(crate) is_final: bool,
     sender: Sender<Task>,
     pub(crate) queue: Receiver<Task>,
     threads_max: usize,
@@ -120,6 +122,7 @@ impl Pool {
     pub(crate) fn new(
         name: &str,
         transport: Transport,
+        is_final: bool,
         (threads_max, queue_max): (usize, usize),
         parked_max: usize,
     ) -> Self {
@@ -127,6 +130,7 @@ impl Pool {
         Self {
             name: Line::escaped(name),
             transport,
+            is_final,
             sender,
             queue,
             threads_max,

@@ -28,12 +28,12 @@ impl TestSpool {
         self.dir.path()
     }
 
-    /// A routed message; recipients may have parameters behind a blank.
+    /// A routed message; recipients may have NOTIFY behind them.
     pub(crate) fn routed(&self, sender: &str, recipients: &[&str], content: &str) -> Outbound {
         let (path, params) = take_path(sender).unwrap();
         let params = lazaret_envelope::MailParams::parse(params).unwrap();
         let recipients = recipients.iter().map(|to| {
-            let (address, params) = to.split_once(' ').unwrap_or((to, ""));
+            let (address, params) = to.split_at(to.find(" NOTIFY=").unwrap_or(to.len()));
             let params = lazaret_envelope::RcptParams::parse(params).unwrap();
             Recipient { address: address.parse::<Address>().unwrap(), params }
         });

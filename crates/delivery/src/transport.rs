@@ -120,14 +120,6 @@ impl Transport {
         self.next_hops().iter().map(|next_hop| next_hop.troubled_for()).min().unwrap_or_default()
     }
 
-    /// Whether what it has delivered is in its recipient's hands.
-    pub(crate) fn is_final(&self) -> bool {
-        match self {
-            Self::Maildir(_) | Self::Pipe(_) => true,
-            Self::Smtp(_) | Self::Discard(_) => false,
-        }
-    }
-
     /// Most recipients of one transaction.
     pub(crate) fn recipients_max(&self) -> usize {
         match self {

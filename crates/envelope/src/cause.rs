@@ -162,6 +162,7 @@ impl Cause {
     pub const fn advice(self) -> &'static [&'static str] {
         const LOOK: &str = "look at it: lazaret deferred show ID";
         const AGAIN: &str = "try it again: lazaret deferred release ID";
+        const BOUNCE: &str = "if it can't be delivered, tell its sender: lazaret deferred bounce ID";
         const DROP: &str = "if nobody wants it: lazaret deferred delete ID";
         match self {
             Self::Memory | Self::CpuTime | Self::WallTime => &[
@@ -183,6 +184,7 @@ impl Cause {
             | Self::InvalidVerdict => &[
                 "find out what ended the process (kernel log: out of memory? power? a person?)",
                 AGAIN,
+                BOUNCE,
                 DROP,
             ],
             Self::Damaged | Self::Envelope => &[
@@ -201,11 +203,12 @@ impl Cause {
             Self::NoRoute => &[
                 "add a route for the recipient (a last [[route]] without conditions takes everything), then: lazaret reload",
                 AGAIN,
+                BOUNCE,
             ],
             Self::Undeliverable => {
                 &["read the next hop's reply above; mend the route or the next hop", AGAIN, DROP]
             }
-            Self::ByHand => &[AGAIN, DROP],
+            Self::ByHand => &[AGAIN, BOUNCE, DROP],
         }
     }
 }

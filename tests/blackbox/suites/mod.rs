@@ -3,6 +3,7 @@
 mod bad_input;
 mod bench;
 mod blame;
+mod bounce;
 mod budget;
 mod check;
 mod costs;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         operator::cases(),
         pipe::cases(),
         service::cases(),
+        bounce::cases(),
         check::cases(),
         interop::cases(),
         listeners::cases(),

@@ -1,0 +1,91 @@
+//! An operator's word that a message in quarantine is not to be delivered: its
+//! sender is told, and it goes.
+//!
+//! The same steps as at the end of a round, so that the message is never gone
+//! before its sender was told. Only an operator may ever bounce what is in
+//! quarantine.
+
+use std::collections::HashSet;
+
+use lazaret_envelope::{Line, MessageId, Timestamp};
+use lazaret_spool::{Done, Key, Message, Quarantined, SpoolError, Unreadable};
+use tracing::info;
+
+use crate::Config;
+use crate::tell::Teller;
+
+/// What the sender is told that the next hop said.
+const REPLY: &str = "it was returned by the administrator of this mail system";
+
+/// What stands in the journal where else a transport does.
+const TRANSPORT: &str = "operator";
+
+/// Why a message in quarantine can't be bounced.
+#[derive(Debug, thiserror::Error)]
+pub enum BounceError {
+    /// It is no whole message.
+    #[error("message {id} can't be bounced: {why}; lazaret deferred delete {id} removes it without a word")]
+    Unreadable {
+        /// Which one.
+        id: MessageId,
+        /// What is wrong with it.
+        why: Unreadable,
+    },
+    /// It came from `<>`.
+    #[error(
+        "message {0} can't be bounced: it came from <>, so there is nobody to tell; \
+         lazaret deferred delete {0} removes it without a word"
+    )]
+    Nobody(MessageId),
+    /// The disk.
+    #[error(transparent)]
+    Spool(#[from] SpoolError),
+}
+
+/// Tells the sender of everybody who has not got the message that he never will, as
+/// far as NOTIFY asks for that, and deletes it. The notice, if there was one to
+/// send.
+///
+/// # Errors
+/// The message is not whole, nobody can be told, or the disk failed: it is still
+/// there then.
+pub fn bounce(quarantined: Quarantined, config: &Config) -> Result<Option<MessageId>, BounceError> {
+    let id = quarantined.deferred().name.id;
+    let message = quarantined.open().and_then(|message| message.verify().map(|()| message));
+    let message = message.map_err(|why| BounceError::Unreadable { id, why })?;
+    if message.envelope.transaction.sender.path.0.is_none() {
+        return Err(BounceError::Nobody(id));
+    }
+    let history = quarantined.history();
+    let mut settled = HashSet::new();
+    history.visit(|done| match done {
+        Done::Delivered { key, .. }
+        | Done::Relayed { key, .. }
+        | Done::Refused { key, .. }
+        | Done::Expired { key, .. } => drop(settled.insert(key.original)),
+        _ => {}
+    })?;
+    let refused = refusals(&message, settled);
+    if !refused.is_empty() {
+        history.note(&refused)?;
+    }
+    let is_final = |name: &Line| config.transports.get(name.as_str()).is_some_and(|found| found.is_final());
+    let teller = Teller { hostname: &config.hostname, retry: &config.retry, is_final: &is_final };
+    let told = teller.outcomes(&history, &message)?.map(|accepted| accepted.id);
+    info!(%id, ?told, "bounced by an operator");
+    quarantined.delete()?;
+    Ok(told)
+}
+
+/// A line for everybody who has not got it.
+fn refusals(message: &Message, mut settled: HashSet<lazaret_envelope::Address>) -> Vec<Done> {
+    let (time, reply) = (Timestamp::now(), Line::escaped(REPLY));
+    let recipients = message.envelope.transaction.recipients.iter().map(|recipient| &recipient.address);
+    let left = recipients.filter(|recipient| settled.insert((*recipient).clone()));
+    let key = |to: &lazaret_envelope::Address| Key {
+        original: to.clone(),
+        transport: Line::escaped(TRANSPORT),
+        final_address: to.clone(),
+    };
+    left.map(|to| Done::Refused { time, key: key(to), reply: reply.clone() }).collect()
+}
