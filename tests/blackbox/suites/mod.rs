@@ -22,6 +22,7 @@ mod poison;
 mod postfix;
 mod power;
 mod pressure;
+mod recipients;
 mod reload;
 mod sandwich;
 mod sendmail;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         poison::cases(),
         budget::cases(),
         storm::cases(),
+        recipients::cases(),
         reload::cases(),
         pressure::cases(),
         blame::cases(),

@@ -1,0 +1,118 @@
+//! One message for very many: taken in, judged, split over transactions, and
+//! resumed after a kill in the middle.
+//!
+//! What is told is what the next hop has seen. A recipient who got nothing must
+//! never be taken for one who was not asked for.
+
+use std::collections::HashMap;
+use std::time::{Duration, Instant};
+
+use crate::lab::{Config, Lab};
+use crate::memory::Sampler;
+use crate::sink::Sink;
+use crate::smtp::{Client, stuffed};
+use crate::trial::{Case, figures};
+use crate::wait::until;
+
+/// How many recipients, if not this variable says so.
+const RECIPIENTS: usize = 20_000;
+
+/// The long form: `LAZARET_RECIPIENTS=250000`.
+const VARIABLE: &str = "LAZARET_RECIPIENTS";
+
+/// Commands that are sent before their replies are read.
+const PIPELINED: usize = 500;
+
+/// Recipients of one transaction to the next hop.
+const PER_TRANSACTION: usize = 1000;
+
+/// Longest time for all of it.
+const TIME_MAX: Duration = Duration::from_secs(600);
+
+/// What a daemon may hold beside its recipients, and for each of them, in bytes.
+const MEMORY_BASE: u64 = 64 << 20;
+const MEMORY_PER_RECIPIENT: u64 = 1 << 10;
+
+/// The cases.
+pub fn cases() -> Vec<Case> {
+    vec![Case::new("recipients::very_many_survive_a_kill_in_the_middle", killed).alone()]
+}
+
+fn number() -> usize {
+    let named = std::env::var(VARIABLE).ok();
+    named.map_or(RECIPIENTS, |text| text.parse().expect("a number of recipients"))
+}
+
+fn recipient(number: usize) -> String {
+    format!("recipient.{number}@example.org")
+}
+
+/// Sends one message to all of them.
+fn send(client: &mut Client, all: usize) {
+    let reply = client.command("MAIL FROM:<list@example.net>").expect("a reply");
+    assert_eq!(reply.code, 250, "{}", reply.text);
+    for first in (0..all).step_by(PIPELINED) {
+        let batch = first..all.min(first + PIPELINED);
+        let commands: String =
+            batch.clone().map(|number| format!("RCPT TO:<{}>\r\n", recipient(number))).collect();
+        client.send(commands.as_bytes()).expect("a connection");
+        for _ in batch {
+            let reply = client.reply().expect("a reply");
+            assert_eq!(reply.code, 250, "{}", reply.text);
+        }
+    }
+    assert_eq!(client.command("DATA").expect("a reply").code, 354);
+    client.send(&stuffed(b"Subject: to everybody\r\n\r\nHello\r\n")).expect("a connection");
+    let reply = client.reply().expect("a reply");
+    assert_eq!(reply.code, 250, "{}", reply.text);
+}
+
+/// How often each recipient was given the message.
+fn times(sink: &Sink) -> HashMap<String, usize> {
+    let mut times = HashMap::new();
+    sink.taken()
+        .into_iter()
+        .flat_map(|taken| taken.recipients)
+        .for_each(|to| *times.entry(to).or_default() += 1);
+    times
+}
+
+fn killed() {
+    let all = number();
+    let sink = Sink::start(Vec::new());
+    let lab = Lab::with(&Config::default().listen(&format!("recipients = {all}\n")).to(sink.address()));
+    let start = Instant::now();
+    let daemon = lab.start();
+    let sampler = Sampler::start(daemon.pid());
+    send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+    let taken_in = start.elapsed();
+    let half = all / PER_TRANSACTION / 2;
+    let moves = || sink.count() > half || !lab.spool().ids("deferred").is_empty();
+    assert!(until(TIME_MAX, moves) && sink.count() > half, "{}", lab.log_tail());
+    daemon.kill9();
+    let before = sampler.finish();
+    let daemon = lab.start();
+    let sampler = Sampler::start(daemon.pid());
+    assert!(until(TIME_MAX, || lab.spool().passing().is_empty()), "{:?}", lab.spool().passing());
+    let after = sampler.finish();
+    let took = start.elapsed();
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let times = times(&sink);
+    let lost = (0..all).filter(|&number| !times.contains_key(&recipient(number))).count();
+    let repeated = times.values().filter(|&&times| times > 1).count();
+    let daemon_peak = before.daemon.max(after.daemon);
+    let per_recipient = daemon_peak / all as u64;
+    figures(&format!(
+        "recipients: {all}, taken in after {} ms, all done after {} ms, {} transactions, a kill in the middle: \
+         {lost} lost, {repeated} repeated; peak memory of the daemon {} KiB ({per_recipient} bytes each), of a cell {} KiB",
+        taken_in.as_millis(),
+        took.as_millis(),
+        sink.count(),
+        daemon_peak >> 10,
+        before.cell.max(after.cell) >> 10,
+    ));
+    assert_eq!((lost, times.len()), (0, all), "everybody has it, and nobody else");
+    assert!(repeated <= PER_TRANSACTION && times.values().all(|&times| times <= 2), "{repeated}");
+    let memory_max = MEMORY_BASE + MEMORY_PER_RECIPIENT * all as u64;
+    assert!(daemon_peak <= memory_max, "{daemon_peak} bytes, where {memory_max} are the most");
+}
