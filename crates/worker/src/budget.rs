@@ -29,11 +29,12 @@ pub struct WorkersConfig {
     pub spares: Option<u16>,
     /// Heap that a message may take in its cell …
     pub memory: ByteSize,
-    /// … plus this many bytes for each byte of the message.
+    /// … plus this many bytes for each byte of the message and of its envelope, in
+    /// which each recipient is a line.
     pub memory_per_byte: u64,
     /// CPU time that a message may take …
     pub cpu_time: Span,
-    /// … plus this for each MiB of the message.
+    /// … plus this for each MiB of the message and its envelope.
     pub cpu_time_per_mib: Span,
     /// Time on the clock that a message may take; ten times its CPU budget if
     /// that is more.

@@ -219,7 +219,10 @@ impl Worker {
         let shared = Arc::clone(&self.shared);
         let envelope = &message.envelope;
         let size = envelope.content.size;
-        let budget = self.shared.config.budget(size);
+        // A cell reads all of the file, and an envelope of very many recipients is
+        // most of it: they are no fault of the message.
+        let whole = size.saturating_add(message.offset());
+        let budget = self.shared.config.budget(whole);
         let reporter = self.reporter(claim);
         if size > self.shared.config.max_size.0 {
             let detail = format!("size: {size} bytes exceed max_size, {}", self.shared.config.max_size);
@@ -244,7 +247,7 @@ impl Worker {
             }
             slow(delay).inspect_err(|_| trial.take().into_iter().for_each(Trial::gives_way))
         };
-        let mut allowance = Allowance::new(budget, size);
+        let mut allowance = Allowance::new(budget, whole);
         match pace {
             Pace::Slow => allowance.slow = Some(Duration::ZERO),
             Pace::Alone => allowance.slow = None,
