@@ -33,6 +33,9 @@ pub const CONNECTIONS_MAX: usize = 100_000;
 /// Most messages in the queue of one transport.
 pub const QUEUE_MAX: usize = 100_000;
 
+/// Most recipients of one SMTP transaction: their outcomes are held in memory.
+pub const SMTP_RECIPIENTS_MAX: usize = 1000;
+
 /// What deliveries need to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -117,6 +120,12 @@ pub struct SmtpConfig {
     /// disk. Default 1000.
     #[serde(default = "default_queue")]
     pub queue: usize,
+    /// Most recipients of one transaction, up to 1000; more go out in several, one
+    /// after the other. RFC 5321 section 4.5.3.1.8 asks servers to take 100, the
+    /// usual ones take 1000. As many may get a message twice after a crash.
+    /// Default 1000.
+    #[serde(default = "SmtpConfig::default_recipients")]
+    pub recipients_per_transaction: usize,
     /// How long each step may take.
     #[serde(default)]
     pub timeouts: Timeouts,
@@ -132,6 +141,10 @@ pub struct SmtpConfig {
 impl SmtpConfig {
     fn default_connections() -> usize {
         20
+    }
+
+    fn default_recipients() -> usize {
+        SMTP_RECIPIENTS_MAX
     }
 
     fn default_least_progress() -> ByteSize {
@@ -498,6 +511,7 @@ impl SmtpConfig {
     fn check(&self, name: &str) -> Result<(), ConfigError> {
         bounded(name, "connections", self.connections, THREADS_MAX)?;
         bounded(name, "queue", self.queue, QUEUE_MAX)?;
+        bounded(name, "recipients_per_transaction", self.recipients_per_transaction, SMTP_RECIPIENTS_MAX)?;
         if self.next_hops.is_empty() {
             return Err(ConfigError::NoNextHop(name.to_owned()));
         }

@@ -49,7 +49,8 @@ mod transport;
 pub use breaker::BreakerState;
 pub use config::{
     BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig,
-    SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts, TransportConfig,
+    SMTP_RECIPIENTS_MAX, SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts,
+    TransportConfig,
 };
 pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};

@@ -28,11 +28,6 @@ use crate::transport::Handled;
 use visit::Visit;
 use wire::Wire;
 
-/// Most recipients of one transaction; more go out in several. RFC 5321 section
-/// 4.5.3.1.8: "the minimum total number of recipients that MUST be buffered is
-/// 100"; the usual servers take 1000.
-pub(crate) const RECIPIENTS_PER_TRANSACTION_MAX: usize = 1000;
-
 /// A transport that delivers by SMTP or LMTP.
 #[derive(Debug)]
 pub(crate) struct Smtp {
@@ -41,6 +36,7 @@ pub(crate) struct Smtp {
     dialect: Dialect,
     hostname: String,
     next_hops: Vec<Arc<NextHop>>,
+    recipients_max: usize,
     timeouts: Timeouts,
     least_progress: u64,
     sockets: Arc<Sockets>,
@@ -65,10 +61,15 @@ impl Smtp {
             dialect,
             hostname: hostname.to_owned(),
             next_hops: config.next_hops.iter().map(next_hop).collect::<Result<_, _>>()?,
+            recipients_max: config.recipients_per_transaction,
             timeouts: config.timeouts,
             least_progress: config.least_progress.0,
             sockets: Arc::clone(sockets),
         })
+    }
+
+    pub(crate) fn recipients_max(&self) -> usize {
+        self.recipients_max
     }
 
     pub(crate) fn next_hops(&self) -> &[Arc<NextHop>] {

@@ -47,6 +47,7 @@ fn config(spool: &TestSpool, server: &Server, connections: usize, queue: usize) 
                 next_hops,
                 connections,
                 queue,
+                recipients_per_transaction: SMTP_RECIPIENTS_MAX,
                 timeouts,
                 breaker: BREAKER,
                 least_progress: lazaret_envelope::ByteSize(1),

@@ -124,7 +124,7 @@ impl Transport {
     pub(crate) fn recipients_max(&self) -> usize {
         match self {
             Self::Maildir(_) => 1,
-            Self::Smtp(_) => crate::smtp::RECIPIENTS_PER_TRANSACTION_MAX,
+            Self::Smtp(smtp) => smtp.recipients_max(),
             Self::Pipe(pipe) => pipe.recipients_max(),
             Self::Discard(_) => discard::RECIPIENTS_MAX,
         }
