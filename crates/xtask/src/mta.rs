@@ -18,7 +18,7 @@ use crate::tally::Tally;
 const SERVER_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// Debian's packages that bring a server. The suites look for the same names.
-const PACKAGES: [&str; 2] = ["postfix", "exim4-daemon-light"];
+const PACKAGES: [&str; 3] = ["postfix", "exim4-daemon-light", "dovecot-lmtpd"];
 
 /// What is unpacked beside a server: the library that shows Exim a user whom this
 /// machine does not have.

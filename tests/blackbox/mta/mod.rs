@@ -4,6 +4,7 @@
 //!
 //! They must never be the system's own servers, nor outlive their case.
 
+pub mod dovecot;
 pub mod exim;
 pub mod passage;
 pub mod postfix;

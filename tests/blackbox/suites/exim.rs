@@ -8,7 +8,7 @@ use std::net::SocketAddr;
 use crate::corpus::Message;
 use crate::lab::Lab;
 use crate::mta::exim::{Exim, PACKAGE};
-use crate::mta::passage::{Arrived, compare, own, pass, real};
+use crate::mta::passage::{Arrived, FIELDS_TWICE, compare, own, pass, real};
 use crate::mta::{example, free_address};
 use crate::sink::Sink;
 use crate::trial::{Case, Needs};
@@ -40,7 +40,7 @@ fn start(smtp: SocketAddr, back: SocketAddr, filter: SocketAddr, sink: &Sink) ->
 fn control(messages: &[Message]) -> Arrived {
     let (sink, smtp, back) = (Sink::start(Vec::new()), free_address(), free_address());
     let _exim = start(smtp, back, back, &sink);
-    pass(smtp, &sink, messages)
+    pass(smtp, &sink, messages, FIELDS_TWICE)
 }
 
 fn through(messages: &[Message]) {
@@ -58,7 +58,7 @@ fn through(messages: &[Message]) {
     ));
     let daemon = lab.start();
     let exim = start(smtp, back, daemon.smtp(), &sink);
-    let with = pass(smtp, &sink, messages);
+    let with = pass(smtp, &sink, messages, FIELDS_TWICE + 1);
     compare("exim", messages, &without, &with);
     drop(exim);
     assert_eq!(daemon.terminate().code(), Some(0));

@@ -8,6 +8,7 @@ mod budget;
 mod check;
 mod costs;
 mod crash;
+mod dovecot;
 mod exim;
 mod faults;
 mod harness;
@@ -53,6 +54,7 @@ pub fn all() -> Vec<Case> {
         sandwich::cases(),
         smuggling_onward::cases(),
         exim::cases(),
+        dovecot::cases(),
         sendmail::cases(),
         poison::cases(),
         budget::cases(),

@@ -4,7 +4,7 @@
 //! way to Lazaret leads straight back.
 
 use crate::corpus::Message;
-use crate::mta::passage::{compare, own, pass, real};
+use crate::mta::passage::{FIELDS_TWICE, compare, own, pass, real};
 use crate::mta::postfix::PACKAGE;
 use crate::mta::sandwich::{Sandwich, Way, without_lazaret};
 use crate::sink::Sink;
@@ -27,10 +27,10 @@ pub fn cases() -> Vec<Case> {
 fn through(way: Way, messages: &[Message]) {
     let sink = Sink::start(Vec::new());
     let postfix = without_lazaret(&sink);
-    let without = pass(postfix.smtp(), &sink, messages);
+    let without = pass(postfix.smtp(), &sink, messages, FIELDS_TWICE);
     drop(postfix);
     let sandwich = Sandwich::start(way);
-    let with = pass(sandwich.postfix.smtp(), &sandwich.sink, messages);
+    let with = pass(sandwich.postfix.smtp(), &sandwich.sink, messages, FIELDS_TWICE + 1);
     compare(&format!("postfix, {way:?}"), messages, &without, &with);
     sandwich.finish();
 }
