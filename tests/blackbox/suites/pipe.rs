@@ -41,7 +41,9 @@ fn lab(script: &str, arguments: &str, keys: &str) -> Lab {
         "[transport.program]\ntype = \"pipe\"\ncommand = [\"/bin/sh\", \"{}\", {arguments}]\ndirectory = \"{folder}\"\n{keys}\n",
         program.display()
     );
-    lab.configure(&Config::default().tables(&table).route("deliver = \"program\"\n"));
+    // What senders are told is none of the program's.
+    let notices = "recipient = \"sender@example.com\"\ndeliver = \"mailboxes\"\n";
+    lab.configure(&Config::default().tables(&table).route("deliver = \"program\"\n").route(notices));
     lab
 }
 
@@ -78,6 +80,7 @@ fn statuses() {
         assert!(!kept.contains(id), "{status} does not mean later");
     }
     assert_eq!(read(&lab, "ran").lines().count(), later.len() + decided.len(), "each ran once");
+    assert_eq!(lab.mail().copies().len(), decided.len() - 1, "who was refused is told of");
     assert_eq!(daemon.terminate().code(), Some(0));
 }
 

@@ -1,8 +1,9 @@
 //! What a line of the journal says of a next hop's reply: who said it, and the
 //! status in it.
 //!
-//! A line is `HOST:PORT: CODE TEXT` where a next hop spoke; anything else is
-//! Lazaret's own word. It must never take a next hop's word for another's name.
+//! A line is `HOST:PORT: CODE TEXT` or `unix:PATH: CODE TEXT` where a next hop
+//! spoke; anything else is Lazaret's own word. It must never take a next hop's
+//! word for another's name.
 
 use lazaret_envelope::Line;
 
@@ -23,6 +24,10 @@ impl<'a> Reply<'a> {
     pub(super) fn parse(line: &'a Line) -> Self {
         let own = Self { host: None, is_smtp: false, text: line.as_str() };
         let Some((next_hop, text)) = line.as_str().split_once(": ") else { return own };
+        if next_hop.starts_with("unix:") && !next_hop.contains(' ') {
+            // A socket's path is no name that others could know.
+            return Self { host: None, is_smtp: code(text).is_some(), text };
+        }
         let Some((host, port)) = next_hop.rsplit_once(':') else { return own };
         let is_port = !port.is_empty() && port.bytes().all(|byte| byte.is_ascii_digit());
         if !is_port || host.is_empty() || host.contains(' ') {
@@ -81,6 +86,7 @@ mod tests {
             ("[::1]:25: 450 x: y", Some("[::1]"), true, "450 x: y"),
             ("mx.example:25: no banner for 30s", Some("mx.example"), false, "no banner for 30s"),
             ("failed to open /a: b", None, false, "failed to open /a: b"),
+            ("unix:/run/lmtp: 550 5.1.1 who?", None, true, "550 5.1.1 who?"),
             ("5.4.6 too many hops", None, false, "5.4.6 too many hops"),
             ("x", None, false, "x"),
         ] {
