@@ -11,6 +11,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use lazaret_envelope::ByteSize;
+use lazaret_smtp::client::EightBit;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
@@ -132,10 +133,40 @@ pub struct SmtpConfig {
     /// When a next hop is not asked for a while.
     #[serde(default)]
     pub breaker: BreakerConfig,
+    /// Whether a next hop that offers XFORWARD is told whose mail it is: what the
+    /// MTA before us told, or else its own client, and our id. Default false.
+    #[serde(default)]
+    pub xforward: bool,
+    /// What becomes of a message with 8-bit bytes (BODY=8BITMIME) where 8BITMIME is
+    /// not offered: `"send"` it as it is, or `"fail"` (5.6.3). RFC 6152 section 3
+    /// allows only that or a conversion, which would change bytes and break
+    /// signatures; Exim sends, and Postfix can. Default `"send"`.
+    #[serde(default)]
+    pub without_8bitmime: Without8BitMime,
     /// Least of a message that a next hop has to take within `timeouts.data`, or
     /// all that is left of it. Default `64KiB`.
     #[serde(default = "SmtpConfig::default_least_progress")]
     pub least_progress: ByteSize,
+}
+
+/// What is done where 8BITMIME is not offered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Without8BitMime {
+    /// The message is sent as it is.
+    #[default]
+    Send,
+    /// It fails for good.
+    Fail,
+}
+
+impl From<Without8BitMime> for EightBit {
+    fn from(config: Without8BitMime) -> Self {
+        match config {
+            Without8BitMime::Send => Self::Send,
+            Without8BitMime::Fail => Self::Fail,
+        }
+    }
 }
 
 impl SmtpConfig {

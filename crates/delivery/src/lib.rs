@@ -50,7 +50,7 @@ pub use breaker::BreakerState;
 pub use config::{
     BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig,
     SMTP_RECIPIENTS_MAX, SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts,
-    TransportConfig,
+    TransportConfig, Without8BitMime,
 };
 pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};

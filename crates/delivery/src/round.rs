@@ -24,7 +24,10 @@ use crate::transport::{Handled, Hands, Outcome};
 
 /// How soon a message that could not be tried comes back, at least, if it is not
 /// called before.
-const STAND_BY_MIN: Duration = Duration::from_secs(30);
+const STAND_BY_MIN: Duration = Duration::from_secs(60);
+
+/// Renames from one time that a message stands by to the next.
+const STAND_BY_RENAMES: u32 = 4;
 
 /// How often a journal without room on its disk is tried again.
 const NOTE_TRIES: u32 = 30;
@@ -157,10 +160,12 @@ impl Shared {
             return self.end_round(task, pool);
         }
         let troubled = pool.map_or(Duration::ZERO, |pool| pool.transport.troubled_for());
-        // One that can't be listed comes back by itself: not too often.
+        // It comes back by itself as well, later and later: only a crash, or a list
+        // that is full, makes that the way on which it does.
         let full = pool.is_none_or(|pool| pool.parked.is_full());
-        let longest = if full { self.retry.max } else { troubled.max(STAND_BY_MIN).min(self.retry.max) };
-        let pause = backoff::pause(longest, longest, backoff::unique(name.id), name.generation);
+        let first = if full { self.retry.max } else { troubled.max(STAND_BY_MIN).min(self.retry.max) };
+        let round = name.generation / STAND_BY_RENAMES;
+        let pause = backoff::pause(first, self.retry.max, backoff::unique(name.id), round);
         let waits = task.outbound.stand_by(Timestamp::now() + pause);
         self.listed(pool, waits);
     }

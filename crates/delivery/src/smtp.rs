@@ -25,7 +25,7 @@ use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 use crate::sockets::{NoConnection, Sockets};
 use crate::transport::Handled;
-use visit::Visit;
+use visit::{Visit, Wishes};
 use wire::Wire;
 
 /// A transport that delivers by SMTP or LMTP.
@@ -39,6 +39,7 @@ pub(crate) struct Smtp {
     recipients_max: usize,
     timeouts: Timeouts,
     least_progress: u64,
+    wishes: Wishes,
     sockets: Arc<Sockets>,
 }
 
@@ -64,6 +65,7 @@ impl Smtp {
             recipients_max: config.recipients_per_transaction,
             timeouts: config.timeouts,
             least_progress: config.least_progress.0,
+            wishes: Wishes { xforward: config.xforward, eight_bit: config.without_8bitmime.into() },
             sockets: Arc::clone(sockets),
         })
     }
@@ -84,7 +86,7 @@ impl Smtp {
         places: &[usize],
     ) -> Result<Handled, Damaged> {
         let deadline = Instant::now() + self.timeouts.transaction;
-        let mut visit = Visit::new(parcel, places, deadline);
+        let mut visit = Visit::new(parcel, places, self.wishes, deadline);
         let mut asked = None;
         if let Some(mut session) = kept.take()
             && let Some(next_hop) = self.next_hops.iter().find(|other| Arc::ptr_eq(other, session.next_hop()))

@@ -60,12 +60,16 @@ fn from(envelope: &Envelope) -> Option<String> {
 /// The address of a client, with or without its port, as RFC 5321 section 4.1.3
 /// writes it.
 fn address_literal(client: &Line) -> Option<String> {
-    let text = client.as_str();
-    let address = text.parse().or_else(|_| text.parse().map(|address: SocketAddr| address.ip()));
-    address.ok().map(|address| match address {
+    address(client).map(|address| match address {
         IpAddr::V4(address) => format!("[{address}]"),
         IpAddr::V6(address) => format!("[IPv6:{address}]"),
     })
+}
+
+/// The IP address of a client, written with or without its port.
+pub(crate) fn address(client: &Line) -> Option<IpAddr> {
+    let text = client.as_str();
+    text.parse().or_else(|_| text.parse().map(|address: SocketAddr| address.ip())).ok()
 }
 
 /// The name of a hello, if it is a host's or an address literal; else it is

@@ -23,6 +23,7 @@ use std::sync::Arc;
 use lazaret_envelope::Transaction;
 
 use crate::reply::{Reply, ReplyError};
+use crate::xforward::Told;
 
 /// What the caller has to do next.
 #[derive(Debug)]
@@ -96,6 +97,23 @@ pub struct Mail {
     pub transaction: Arc<Transaction>,
     /// The number of bytes of its content.
     pub size: u64,
+    /// Whose mail it was, for a next hop that offers XFORWARD.
+    pub told: Option<Told>,
+    /// What becomes of a body with 8-bit bytes where 8BITMIME is not offered.
+    pub eight_bit: EightBit,
+}
+
+/// What becomes of a message that was declared to have 8-bit bytes (BODY=8BITMIME)
+/// at a next hop that does not offer to take them. RFC 6152 section 3 knows only
+/// conversion and failure.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum EightBit {
+    /// It is sent as it is. Converting changes bytes and breaks signatures, and
+    /// servers pass on what they get.
+    #[default]
+    Send,
+    /// It fails for good: 5.6.3.
+    Fail,
 }
 
 /// What became of one recipient.

@@ -16,6 +16,10 @@ const VALUE_BYTES_MAX: usize = 255;
 /// Longest protocol name in bytes, as in Postfix.
 const PROTOCOL_BYTES_MAX: usize = 64;
 
+/// Longest command that we send, without its line end: XFORWARD_README wants at
+/// most 512 characters.
+const COMMAND_BYTES_MAX: usize = 510;
+
 /// What stands for a value that the MTA does not have, or does not have now.
 const NO_VALUES: [&str; 2] = ["[UNAVAILABLE]", "[TEMPUNAVAIL]"];
 
@@ -59,6 +63,26 @@ impl Attribute {
     }
 }
 
+/// Which attributes a next hop takes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub struct Attributes(u8);
+
+impl Attributes {
+    /// Reads the words behind XFORWARD in an answer to EHLO; others are ignored.
+    pub(crate) fn offered<'a>(words: impl Iterator<Item = &'a str>) -> Self {
+        let known =
+            |word: &str| Attribute::WORDS.iter().position(|(_, known)| known.eq_ignore_ascii_case(word));
+        Self(words.filter_map(known).fold(0, |all, at| all | 1 << at))
+    }
+
+    fn contains(self, attribute: Attribute) -> bool {
+        Attribute::WORDS
+            .iter()
+            .position(|(known, _)| *known == attribute)
+            .is_some_and(|at| self.0 & 1 << at != 0)
+    }
+}
+
 /// Why an XFORWARD command was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum XforwardError {
@@ -98,6 +122,42 @@ impl Told {
             } = value;
         }
     }
+}
+
+impl Told {
+    /// The commands that tell a next hop as much of it as it takes. What is not
+    /// known is told as that, or the next hop would take it from us.
+    pub(crate) fn commands(&self, offered: Attributes) -> Vec<String> {
+        let Forwarded { name, address, port, protocol, helo, source } = &self.forwarded;
+        let values = [
+            (Attribute::Name, name),
+            (Attribute::Addr, address),
+            (Attribute::Port, port),
+            (Attribute::Proto, protocol),
+            (Attribute::Helo, helo),
+            (Attribute::Ident, &self.ident),
+            (Attribute::Source, source),
+        ];
+        let mut commands: Vec<String> = Vec::new();
+        for (attribute, value) in values.into_iter().filter(|(attribute, _)| offered.contains(*attribute)) {
+            let value = value.as_ref().map(|value| quoted(value.as_str().as_bytes()));
+            let value = value.filter(|value| value.len() <= VALUE_BYTES_MAX);
+            let pair = format!(" {}={}", attribute.word(), value.as_deref().unwrap_or(NO_VALUES[0]));
+            match commands.last_mut() {
+                Some(command) if command.len() + pair.len() <= COMMAND_BYTES_MAX => command.push_str(&pair),
+                _ => commands.push(format!("XFORWARD{pair}")),
+            }
+        }
+        commands.iter_mut().for_each(|command| command.push_str("\r\n"));
+        commands
+    }
+}
+
+/// RFC 3461 section 4: what is no printable ASCII, `+` and `=` go as hexadecimal.
+fn quoted(value: &[u8]) -> String {
+    let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'+' && byte != b'=';
+    let quote = |&byte: &u8| if plain(byte) { char::from(byte).to_string() } else { format!("+{byte:02X}") };
+    value.iter().map(quote).collect()
 }
 
 /// Parses what stands behind XFORWARD. A value is absent where the MTA has none.
@@ -187,6 +247,25 @@ mod tests {
             .into_iter()
             .map(|(attribute, value)| (attribute, value.map(|value| value.to_string())))
             .collect())
+    }
+
+    #[test]
+    fn what_is_told_is_what_was_offered_and_reads_back() {
+        let line = |text: &str| Some(Line::escaped(text));
+        let mut told = Told { ident: line("01M8"), ..Told::default() };
+        told.forwarded.address = line("192.0.2.7");
+        told.forwarded.helo = line("a b+c=d");
+        let offered = Attributes::offered("helo ADDR NAME X IDENT".split(' '));
+        let expected = "XFORWARD NAME=[UNAVAILABLE] ADDR=192.0.2.7 HELO=a+20b+2Bc+3Dd IDENT=01M8\r\n";
+        assert_eq!(told.commands(offered), [expected]);
+        let mut back = Told::default();
+        back.add(parse(expected.trim_end().strip_prefix("XFORWARD ").unwrap().as_bytes()).unwrap());
+        assert_eq!(back, told);
+        assert_eq!(told.commands(Attributes::default()), [""; 0]);
+        let long = "x".repeat(VALUE_BYTES_MAX);
+        (told.forwarded.helo, told.ident) = (line(&long), line(&long));
+        let commands = told.commands(offered);
+        assert!(commands.len() == 2 && commands.iter().all(|one| one.len() <= 512), "{commands:?}");
     }
 
     #[test]

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lazaret_envelope::{MailParams, Recipient, ReversePath, Sender, Transaction};
-use lazaret_smtp::client::{Client, Do, Finished, Mail, Outcome};
+use lazaret_smtp::client::{Client, Do, EightBit, Finished, Mail, Outcome};
 use lazaret_smtp::server::{Config, Event, Session};
 use lazaret_smtp::{BareLineEnds, Dialect, Reply};
 use proptest::prelude::*;
@@ -98,7 +98,15 @@ fn mail() -> impl Strategy<Value = (Mail, Vec<u8>)> {
                 .iter()
                 .map(|text| Recipient::from(text.parse::<lazaret_envelope::Address>().expect("an address")));
             let transaction = Transaction { sender: Sender { path, params }, recipients: to.collect() };
-            (Mail { transaction: Arc::new(transaction), size: content.len() as u64 }, content)
+            (
+                Mail {
+                    transaction: Arc::new(transaction),
+                    size: content.len() as u64,
+                    told: None,
+                    eight_bit: EightBit::Send,
+                },
+                content,
+            )
         },
     )
 }
@@ -133,7 +141,7 @@ fn a_refused_message_does_not_end_the_connection() {
         let sender = Sender { path, params: MailParams::default() };
         let to = Recipient::from("c@d".parse::<lazaret_envelope::Address>().expect("an address"));
         let transaction = Arc::new(Transaction { sender, recipients: vec![to.clone(), to] });
-        (Mail { transaction, size: declared }, content.to_vec())
+        (Mail { transaction, size: declared, told: None, eight_bit: EightBit::Send }, content.to_vec())
     };
     // The second is larger than it says; the third has a bare LF in it.
     let mails = [

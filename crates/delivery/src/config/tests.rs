@@ -39,6 +39,8 @@ fn defaults_are_those_that_the_documentation_names() {
         recipients_per_transaction: 1000,
         timeouts,
         breaker: BreakerConfig::default(),
+        xforward: false,
+        without_8bitmime: Without8BitMime::Send,
         least_progress: ByteSize(64 << 10),
     };
     assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));

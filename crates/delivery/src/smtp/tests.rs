@@ -34,7 +34,8 @@ fn smtp(next_hops: &[&str]) -> Smtp {
 
 fn transport(next_hops: &[&str], dialect: Dialect, timeouts: Timeouts) -> Smtp {
     let next_hops: Vec<String> = next_hops.iter().map(|&next_hop| format!("{next_hop:?}")).collect();
-    let config = format!("next_hops = [{}]\nleast_progress = '256KiB'", next_hops.join(", "));
+    let config =
+        format!("next_hops = [{}]\nleast_progress = '256KiB'\nxforward = true", next_hops.join(", "));
     let config = SmtpConfig { timeouts, ..toml::from_str(&config).unwrap() };
     let sockets = Arc::new(Sockets::new(9, 1));
     Smtp::new(&config, dialect, (0, "reinject"), "hub.example", &sockets).unwrap()
@@ -290,4 +291,12 @@ fn a_message_that_is_not_taken_fast_enough_is_given_up() {
         run_with(&smtp(&[&server.address]), &mut None, "<s@x>", &content.repeat(200_000));
     assert_eq!(trouble.as_deref(), Some("stalls after DATA, takes less than 256KiB in 200ms"));
     assert!(outcomes.iter().all(|outcome| outcome.starts_with("transient ")), "{outcomes:?}");
+}
+
+#[test]
+fn a_next_hop_that_wants_to_know_is_told_whose_mail_it_is() {
+    let offer = Act::Say("250-x\r\n250 XFORWARD ADDR PROTO SOURCE\r\n");
+    let (outcomes, trouble, log) = meet(&[("EHLO", offer)]);
+    assert_eq!((outcomes, trouble), (vec!["delivered 250 queued".to_owned(); 2], None));
+    assert_eq!(log[2..4], ["XFORWARD ADDR=[UNAVAILABLE] PROTO=ESMTP SOURCE=REMOTE", "MAIL FROM:<s@x>"]);
 }

@@ -8,19 +8,30 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use lazaret_envelope::{Line, Transaction};
-use lazaret_smtp::client::{Finished, Mail, Outcome as Reported, Step};
+use lazaret_envelope::{Envelope, Forwarded, Line, Origin, Protocol, Transaction};
+use lazaret_smtp::client::{EightBit, Finished, Mail, Outcome as Reported, Step};
+use lazaret_smtp::xforward::Told;
 use tracing::warn;
 
 use super::session::{Ended, Session};
 use crate::next_hop::{NextHop, Ticket};
 use crate::parcel::{Damaged, Parcel};
+use crate::trace;
 use crate::transport::{Handled, Outcome};
+
+/// How messages are handed over, as it is configured.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Wishes {
+    /// Next hops that want to know are told whose mail it is.
+    pub(super) xforward: bool,
+    pub(super) eight_bit: EightBit,
+}
 
 /// Some recipients of a message.
 pub(super) struct Visit<'a> {
     parcel: &'a Parcel<'a>,
     places: &'a [usize],
+    wishes: Wishes,
     deadline: Instant,
     /// Whom no next hop was asked about yet, or only one that lacks something; by
     /// position in `places`.
@@ -33,10 +44,16 @@ pub(super) struct Visit<'a> {
 }
 
 impl<'a> Visit<'a> {
-    pub(super) fn new(parcel: &'a Parcel<'a>, places: &'a [usize], deadline: Instant) -> Self {
+    pub(super) fn new(
+        parcel: &'a Parcel<'a>,
+        places: &'a [usize],
+        wishes: Wishes,
+        deadline: Instant,
+    ) -> Self {
         Self {
             parcel,
             places,
+            wishes,
             deadline,
             open: (0..places.len()).collect(),
             outcomes: vec![None; places.len()],
@@ -61,7 +78,12 @@ impl<'a> Visit<'a> {
         let all = &envelope.transaction;
         let recipients = self.open.iter().map(|&at| all.recipients[self.places[at]].clone()).collect();
         let transaction = Arc::new(Transaction { sender: all.sender.clone(), recipients });
-        Mail { transaction, size: envelope.content.size + self.parcel.trace.len() as u64 }
+        Mail {
+            transaction,
+            size: envelope.content.size + self.parcel.trace.len() as u64,
+            told: self.wishes.xforward.then(|| told(envelope)),
+            eight_bit: self.wishes.eight_bit,
+        }
     }
 
     /// One transaction, over a connection that is ready; the connection, if it is
@@ -119,6 +141,22 @@ impl<'a> Visit<'a> {
         }
         Handled { outcomes, trouble: self.lost }
     }
+}
+
+/// Whose mail it is: the client that the MTA before us has named, else that MTA.
+fn told(envelope: &Envelope) -> Told {
+    let Origin { protocol, client, helo, forwarded, .. } = &envelope.origin;
+    let local = !matches!(protocol, Protocol::Smtp | Protocol::Esmtp | Protocol::Lmtp);
+    let source = Some(Line::escaped(if local { "LOCAL" } else { "REMOTE" }));
+    let own = || Forwarded {
+        address: client.as_ref().and_then(trace::address).map(|address| Line::escaped(address.to_string())),
+        protocol: (!local).then(|| Line::escaped(protocol.to_string().to_ascii_uppercase())),
+        helo: helo.clone(),
+        source,
+        ..Forwarded::default()
+    };
+    let forwarded = if *forwarded == Forwarded::default() { own() } else { forwarded.clone() };
+    Told { forwarded, ident: Some(Line::escaped(envelope.id.to_string())) }
 }
 
 /// Whether a connection that was kept turned out to be gone, which says nothing

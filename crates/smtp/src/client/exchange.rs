@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 
 use lazaret_envelope::{Body, MailParams, RcptParams, Recipient};
 
-use super::{Delivery, Finished, Mail, Offer, Outcome, ProtocolError, Step};
+use super::{Delivery, EightBit, Finished, Mail, Offer, Outcome, ProtocolError, Step};
 use crate::Dialect;
 use crate::data::Encoder;
 use crate::reply::{EnhancedStatus, Reply};
@@ -48,6 +48,8 @@ pub(super) struct Exchange {
 /// How far a transaction is.
 #[derive(Debug)]
 enum Phase {
+    /// It is told whose mail this is, in these commands, the next one first.
+    Telling(VecDeque<String>),
     /// Commands are sent and answered.
     Commands,
     /// The next hop waits for content.
@@ -83,6 +85,7 @@ impl Exchange {
                 reply.map(|reply| Delivery { step: Step::Offer, outcome: Outcome::Permanent(reply) })
             })
             .collect();
+        let commands = mail.told.as_ref().map(|told| told.commands(offer.xforward)).unwrap_or_default();
         Self {
             asked: (0..recipients.len()).filter(|&place| deliveries[place].is_none()).collect(),
             accepted: VecDeque::new(),
@@ -90,7 +93,7 @@ impl Exchange {
             confused: false,
             sent: 0,
             answered: 0,
-            phase: Phase::Commands,
+            phase: if commands.is_empty() { Phase::Commands } else { Phase::Telling(commands.into()) },
             mail,
             offer,
             dialect,
@@ -112,6 +115,12 @@ impl Exchange {
     /// section 3.1: MAIL and RCPT may stand anywhere in a group, DATA only at
     /// its end.
     pub(super) fn send(&mut self, out: &mut Vec<u8>) {
+        if let Phase::Telling(commands) = &mut self.phase {
+            if let Some(command) = commands.pop_front() {
+                return out.extend_from_slice(command.as_bytes());
+            }
+            self.phase = Phase::Commands;
+        }
         let window = if self.offer.pipelining { RCPT_WINDOW } else { 1 };
         let end = (self.sent + window).min(self.data() + 1);
         for number in self.sent..end {
@@ -150,6 +159,7 @@ impl Exchange {
     /// What a reply would be an answer to.
     pub(super) fn step(&self) -> Step {
         match self.phase {
+            Phase::Telling(_) => Step::Mail,
             Phase::Commands if self.answered == 0 => Step::Mail,
             Phase::Commands if self.answered < self.data() => Step::Rcpt,
             Phase::Commands => Step::Data,
@@ -178,6 +188,11 @@ impl Exchange {
     pub(super) fn reply(&mut self, reply: &Reply, out: &mut Vec<u8>) -> Result<Progress, ProtocolError> {
         let step = self.step();
         match (&self.phase, step) {
+            // Whatever it says to this: the message goes on without.
+            (Phase::Telling(_), _) => {
+                self.send(out);
+                return Ok(Progress::On);
+            }
             (Phase::Commands, Step::Mail) => self.mail_reply(reply)?,
             (Phase::Commands, Step::Rcpt) => self.rcpt_reply(reply)?,
             (Phase::Commands, _) => return self.data_reply(reply, out),
@@ -317,6 +332,12 @@ fn missing(mail: &Mail, offer: &Offer) -> Option<Reply> {
     if sender.params.requiretls && !offer.requiretls {
         // RFC 8689: sending it on without would break the sender's wish.
         return Some(Reply::new(550, [5, 7, 30], "the next hop does not offer REQUIRETLS"));
+    }
+    if mail.eight_bit == EightBit::Fail
+        && sender.params.body == Some(Body::EightBitMime)
+        && !offer.eight_bit_mime
+    {
+        return Some(Reply::new(554, [5, 6, 3], "the next hop does not offer 8BITMIME"));
     }
     // RFC 1870: 0 means that no fixed maximum is in force.
     let max = offer.size.filter(|&max| max > 0 && mail.size > max)?;

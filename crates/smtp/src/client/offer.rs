@@ -3,6 +3,7 @@
 //! What was not offered must never be used.
 
 use crate::reply::Reply;
+use crate::xforward::Attributes;
 
 /// The extensions that matter here.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -19,6 +20,8 @@ pub struct Offer {
     pub dsn: bool,
     /// REQUIRETLS (RFC 8689), which is offered under TLS only.
     pub requiretls: bool,
+    /// XFORWARD, with what may be told.
+    pub xforward: Attributes,
 }
 
 impl Offer {
@@ -36,6 +39,7 @@ impl Offer {
                 "8BITMIME" => offer.eight_bit_mime = true,
                 "SMTPUTF8" => offer.smtputf8 = true,
                 "DSN" => offer.dsn = true,
+                "XFORWARD" => offer.xforward = Attributes::offered(words),
                 "REQUIRETLS" => offer.requiretls = true,
                 _ => {}
             }

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use lazaret_envelope::{MailParams, Recipient, ReversePath, Sender, Transaction, take_path};
 use proptest::prelude::*;
 
-use super::{Client, Do, Finished, Mail, Outcome, ProtocolError, RCPT_WINDOW, Step};
+use super::{Client, Do, EightBit, Finished, Mail, Outcome, ProtocolError, RCPT_WINDOW, Step};
 use crate::Dialect;
+use crate::xforward::Told;
 
 const PLAIN: &str = "250 next.example\r\n";
 const PIPELINING: &str = "250-next.example\r\n250 PIPELINING\r\n";
@@ -20,7 +21,8 @@ fn mail(sender: &str, recipients: &[&str]) -> Mail {
         let (path, params) = take_path(text).unwrap();
         Recipient { address: path.0.unwrap(), params: lazaret_envelope::RcptParams::parse(params).unwrap() }
     });
-    Mail { transaction: Arc::new(Transaction { sender, recipients: recipients.collect() }), size: 7 }
+    let transaction = Arc::new(Transaction { sender, recipients: recipients.collect() });
+    Mail { transaction, size: 7, told: None, eight_bit: EightBit::Send }
 }
 
 /// A client that has said hello, to a next hop that answered `offer`.
@@ -374,5 +376,44 @@ fn a_transaction_without_recipients_is_done_at_once() {
     let mut client = ready(PLAIN, Dialect::Smtp);
     let sender = Sender { path: ReversePath(None), params: MailParams::default() };
     let transaction = Arc::new(Transaction { sender, recipients: Vec::new() });
-    assert!(run(&mut client, Mail { transaction, size: 0 }, &[]).is_empty());
+    assert!(
+        run(&mut client, Mail { transaction, size: 0, told: None, eight_bit: EightBit::Send }, &[])
+            .is_empty()
+    );
+}
+
+#[test]
+fn a_next_hop_is_told_whose_mail_it_is_before_each_message_if_it_wants_to_know() {
+    let told = Told { ident: Some(lazaret_envelope::Line::escaped("7")), ..Told::default() };
+    let message = || Mail { told: Some(told.clone()), ..mail("<a@b>", &["<c@d>"]) };
+    let mut client = ready("250-x\r\n250 XFORWARD IDENT\r\n", Dialect::Smtp);
+    for reply in ["250 ok\r\n", "550 not you\r\n"] {
+        let script = [
+            ("XFORWARD IDENT=7\r\n", reply),
+            ("MAIL FROM:<a@b>\r\n", "250 ok\r\n"),
+            ("RCPT TO:<c@d>\r\n", "250 ok\r\n"),
+            ("DATA\r\n", "354 go\r\n"),
+            (CONTENT, "250 queued\r\n"),
+        ];
+        assert_eq!(run(&mut client, message(), &script), ["end of data: delivered 250 queued"]);
+    }
+    let script = [("XFORWARD IDENT=7\r\n", "421 bye\r\n")];
+    assert_eq!(run(&mut client, message(), &script), ["MAIL: transient 421 bye"]);
+    let mut client = ready(PLAIN, Dialect::Smtp);
+    start(&mut client, message());
+    assert_eq!(sent(&mut client), "MAIL FROM:<a@b>\r\n");
+}
+
+#[test]
+fn eight_bit_bodies_go_out_as_they_are_unless_that_is_not_wanted() {
+    let mut client = ready(PLAIN, Dialect::Smtp);
+    let message = mail("<a@b> BODY=8BITMIME", &["<c@d>"]);
+    let strict = Mail { eight_bit: EightBit::Fail, ..message.clone() };
+    let refused = "offer: permanent 554 5.6.3 the next hop does not offer 8BITMIME";
+    assert_eq!(run(&mut client, strict.clone(), &[]), [refused]);
+    start(&mut client, message);
+    assert_eq!(sent(&mut client), "MAIL FROM:<a@b>\r\n");
+    let mut client = ready(EVERYTHING, Dialect::Smtp);
+    start(&mut client, strict);
+    assert!(sent(&mut client).starts_with("MAIL FROM:<a@b> SIZE=7 BODY=8BITMIME\r\n"));
 }
