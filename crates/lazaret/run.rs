@@ -322,6 +322,7 @@ impl Daemon {
             intake_paused: self.gate.closed().map(str::to_owned),
             routing_paused: self.backlog.paused().map(str::to_owned),
             workers: self.engine.pool.status().into_iter().map(Into::into).collect(),
+            connections: self.engine.delivery.connections() as u64,
             transports: self.engine.delivery.status().into_iter().map(Into::into).collect(),
             repeats_known: repeats.known,
             repeats_on_sight: repeats.on_sight,

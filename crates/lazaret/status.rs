@@ -35,6 +35,8 @@ pub struct Status {
     pub routing_paused: Option<String>,
     /// Its workers.
     pub workers: Vec<Worker>,
+    /// Connections to next hops.
+    pub connections: u64,
     /// Its transports.
     pub transports: Vec<Transport>,
     /// Faults that are remembered, so that copies need no cell.
@@ -227,6 +229,7 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
         "  copies    {repeats_on_sight:>8}  deferred on sight, of {repeats_known} faults that are remembered"
     );
     text += &status.costs.as_text();
+    let _ = writeln!(text, "  connections to next hops {}", status.connections);
     for transport in &status.transports {
         let _ = write!(
             text,

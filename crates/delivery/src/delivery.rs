@@ -22,6 +22,7 @@ use crate::config::{Config, ConfigError, RetryConfig};
 use crate::cutoff::CutOff;
 use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
+use crate::round::place;
 use crate::sockets::Sockets;
 use crate::task::{Fate, Task};
 use crate::transport::{Hands, Transport};
@@ -258,7 +259,7 @@ impl Shared {
                 Ok(false) => pool.parked.came(),
                 Err(error) if error.severity() == Severity::NoRoom => {
                     pool.parked.came();
-                    pool.parked.add(message.name.id, message);
+                    pool.parked.add(place(&message), message);
                 }
                 Err(error) => return self.broken_by(error),
             }

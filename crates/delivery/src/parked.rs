@@ -24,6 +24,11 @@ const SUSPECTS_MAX: usize = 1000;
 /// its place: somebody may have moved it.
 const CALLED_FOR: Duration = Duration::from_secs(2);
 
+/// Where in the list a message stands: those first that were tried least, so that
+/// no two probes in a row take the same one, which may be what makes them fail;
+/// then the oldest.
+pub(crate) type Place = (u32, MessageId);
+
 /// The list of one transport.
 #[derive(Debug)]
 pub(crate) struct Parked<T> {
@@ -33,11 +38,11 @@ pub(crate) struct Parked<T> {
 
 #[derive(Debug)]
 struct Lot<T> {
-    /// Oldest first.
-    messages: BTreeMap<MessageId, T>,
+    /// In the order in which they are called.
+    messages: BTreeMap<Place, T>,
     /// What failed and waits for its time: the next hop's trouble may have been to
     /// blame.
-    suspects: BTreeMap<MessageId, T>,
+    suspects: BTreeMap<Place, T>,
     /// How many were called and did not come yet, and when the last was.
     called: usize,
     called_at: Instant,
@@ -58,19 +63,19 @@ impl<T> Parked<T> {
         self.lot.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Lists a message; where there is no room, only if it is older than others.
-    pub(crate) fn add(&self, id: MessageId, message: T) {
+    /// Lists a message; where there is no room, only if it comes before others.
+    pub(crate) fn add(&self, place: Place, message: T) {
         let mut lot = self.lot();
-        lot.messages.insert(id, message);
+        lot.messages.insert(place, message);
         if lot.messages.len() > self.max {
             lot.messages.pop_last();
         }
     }
 
     /// Remembers a message that has failed, the latest [`SUSPECTS_MAX`].
-    pub(crate) fn suspect(&self, id: MessageId, message: T) {
+    pub(crate) fn suspect(&self, place: Place, message: T) {
         let mut lot = self.lot();
-        lot.suspects.insert(id, message);
+        lot.suspects.insert(place, message);
         if lot.suspects.len() > SUSPECTS_MAX {
             lot.suspects.pop_first();
         }
@@ -79,7 +84,7 @@ impl<T> Parked<T> {
     /// It was the next hop's trouble: they are listed like all others.
     pub(crate) fn acquit(&self) {
         let suspects = std::mem::take(&mut self.lot().suspects);
-        suspects.into_iter().for_each(|(id, message)| self.add(id, message));
+        suspects.into_iter().for_each(|(place, message)| self.add(place, message));
     }
 
     /// Whether there is no room for one more.
@@ -103,7 +108,7 @@ impl<T> Parked<T> {
         lot.called = lot.called.saturating_sub(1);
     }
 
-    /// Takes out the oldest, as many as there is room for besides those that are
+    /// Takes out the first, as many as there is room for besides those that are
     /// on their way.
     pub(crate) fn call(&self, room: usize, now: Instant) -> Vec<T> {
         let mut lot = self.lot();
@@ -127,8 +132,8 @@ impl<T> Lot<T> {
 mod tests {
     use super::*;
 
-    fn id(number: u32) -> MessageId {
-        MessageId::from_parts(1, u128::from(number))
+    fn id(number: u32) -> Place {
+        (0, MessageId::from_parts(1, u128::from(number)))
     }
 
     #[test]
@@ -147,6 +152,14 @@ mod tests {
         parked.came();
         parked.came();
         assert!(parked.is_done(now));
+    }
+
+    #[test]
+    fn who_was_tried_already_stands_behind_who_was_not() {
+        let (parked, now) = (Parked::new(3), Instant::now());
+        parked.add((1, id(1).1), "failed");
+        parked.add(id(2), "new");
+        assert_eq!(parked.call(9, now), ["new", "failed"]);
     }
 
     #[test]

@@ -16,6 +16,7 @@ use tracing::{debug, error};
 use crate::backoff;
 use crate::delivery::Shared;
 use crate::parcel::Parcel;
+use crate::parked::Place;
 use crate::pool::Pool;
 use crate::task::{Fate, Task, key};
 use crate::tell::{Asks, age_of};
@@ -229,7 +230,7 @@ impl Shared {
         let due = self.due(task.outbound.name());
         match task.outbound.wait_until(due) {
             Ok(waiting) if !pool.transport.refuses() => {
-                pool.parked.suspect(waiting.name.id, waiting);
+                pool.parked.suspect(place(&waiting), waiting);
                 self.landed(Ok(()));
             }
             waits => self.listed(Some(pool), waits.map(Some)),
@@ -242,7 +243,7 @@ impl Shared {
             Err(error) => return self.landed(Err(error)),
         };
         if let (Some(pool), Some(waiting)) = (pool, waiting) {
-            pool.parked.add(waiting.name.id, waiting);
+            pool.parked.add(place(&waiting), waiting);
         }
         self.landed(Ok(()));
     }
@@ -291,6 +292,11 @@ impl Shared {
             _ => task.outbound.put_back(),
         }
     }
+}
+
+/// Where a message stands among those that wait for a transport.
+pub(crate) fn place(waiting: &Waiting) -> Place {
+    (waiting.name.attempts, waiting.name.id)
 }
 
 /// Takes in what became of a transaction with the first of two lots of
