@@ -19,6 +19,9 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 /// Most memory of a daemon whose program floods it, in bytes.
 const MEMORY_MAX: u64 = 256 << 20;
 
+/// Bounces, which go to the sender, go to a Maildir.
+const TO_PROGRAM: &str = "recipient = \"*@example.org\"\ndeliver = \"program\"\n";
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
@@ -43,7 +46,7 @@ fn lab(script: &str, arguments: &str, keys: &str) -> Lab {
     );
     // What senders are told is none of the program's.
     let notices = "recipient = \"sender@example.com\"\ndeliver = \"mailboxes\"\n";
-    lab.configure(&Config::default().tables(&table).route("deliver = \"program\"\n").route(notices));
+    lab.configure(&Config::default().tables(&table).route(TO_PROGRAM).route(notices));
     lab
 }
 
