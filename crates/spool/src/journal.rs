@@ -182,7 +182,9 @@ impl Journal {
         Ok(journal.delivered.is_empty() && journal.attempts.is_empty())
     }
 
-    fn parse(bytes: &[u8]) -> Self {
+    /// Parses a journal's text, leaving out what can't be understood.
+    #[must_use]
+    pub fn parse(bytes: &[u8]) -> Self {
         let mut journal = Self::default();
         lines(bytes).for_each(|done| journal.take(done));
         journal

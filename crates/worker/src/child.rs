@@ -9,6 +9,7 @@ use std::io::{self, Read, Write};
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
+use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -40,7 +41,15 @@ impl Program {
     /// # Errors
     /// /proc is not there, or the file can't be opened.
     pub fn current() -> io::Result<Self> {
-        File::open("/proc/self/exe").map(Self)
+        Self::at(Path::new("/proc/self/exe"))
+    }
+
+    /// Another build of the program, which must answer to [`CELL_COMMAND`] as well.
+    ///
+    /// # Errors
+    /// The file can't be opened.
+    pub(crate) fn at(path: &Path) -> io::Result<Self> {
+        File::open(path).map(Self)
     }
 }
 

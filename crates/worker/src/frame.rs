@@ -13,30 +13,30 @@ use crate::jail::JailMode;
 
 /// What a cell must know before its first task. Goes as JSON behind its length.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Setup {
-    pub(crate) routes: Vec<RouteConfig>,
-    pub(crate) limits: Limits,
-    pub(crate) jail: JailMode,
+pub struct Setup {
+    pub routes: Vec<RouteConfig>,
+    pub limits: Limits,
+    pub jail: JailMode,
 }
 
 /// Longest setup in bytes.
-pub(crate) const SETUP_BYTES_MAX: usize = 64 << 20;
+pub const SETUP_BYTES_MAX: usize = 64 << 20;
 
 /// A message to judge; its descriptor travels beside it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Task {
+pub struct Task {
     /// Counts up in the life of a cell, so that no answer is taken for another's.
-    pub(crate) number: u64,
+    pub number: u64,
     /// Whose it is, to be compared with its envelope.
-    pub(crate) id: MessageId,
+    pub id: MessageId,
     /// Heap that it may take, in bytes.
-    pub(crate) memory: u64,
+    pub memory: u64,
 }
 
 impl Task {
-    pub(crate) const BYTES: usize = 32;
+    pub const BYTES: usize = 32;
 
-    pub(crate) fn encode(self) -> [u8; Self::BYTES] {
+    pub fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
         bytes[8..24].copy_from_slice(&self.id.to_u128().to_le_bytes());
@@ -44,7 +44,7 @@ impl Task {
         bytes
     }
 
-    pub(crate) fn decode(bytes: &[u8; Self::BYTES]) -> Self {
+    pub fn decode(bytes: &[u8; Self::BYTES]) -> Self {
         let (number, rest) = bytes.split_first_chunk().expect("32 bytes");
         let (id, rest) = rest.split_first_chunk().expect("24 bytes");
         let memory = rest.try_into().expect("8 bytes");
@@ -58,7 +58,7 @@ impl Task {
 
 /// What a cell answers.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Answer {
+pub enum Answer {
     /// The bytes of a verdict, still to be checked.
     Verdict(Vec<u8>),
     /// The message is at fault: [`Cause::Limit`] or [`Cause::Tree`], and what.
@@ -67,12 +67,12 @@ pub(crate) enum Answer {
 
 /// The first bytes of an answer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct AnswerHead {
+pub struct AnswerHead {
     task: u64,
     /// Most heap that the message held, in bytes.
-    pub(crate) peak: u64,
+    pub peak: u64,
     /// The cell's heap has grown: it wants to be replaced.
-    pub(crate) retire: bool,
+    pub retire: bool,
     kind: u8,
     length: u32,
 }
@@ -85,7 +85,7 @@ const KIND_TREE: u8 = 2;
 const FAULT_BYTES_MAX: usize = 512;
 
 impl AnswerHead {
-    pub(crate) const BYTES: usize = 24;
+    pub const BYTES: usize = 24;
 
     fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -101,11 +101,7 @@ impl AnswerHead {
     ///
     /// # Errors
     /// It is not an answer to this task of so many recipients.
-    pub(crate) fn decode(
-        bytes: &[u8; Self::BYTES],
-        task: u64,
-        recipients: usize,
-    ) -> Result<(Self, usize), String> {
+    pub fn decode(bytes: &[u8; Self::BYTES], task: u64, recipients: usize) -> Result<(Self, usize), String> {
         let number = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().expect("8 bytes"));
         let head = Self {
             task: number(0),
@@ -129,7 +125,7 @@ impl AnswerHead {
     }
 
     /// Puts an answer together from its head and what followed.
-    pub(crate) fn complete(self, body: Vec<u8>) -> Answer {
+    pub fn complete(self, body: Vec<u8>) -> Answer {
         match self.kind {
             KIND_LIMIT => Answer::Fault(Cause::Limit, Line::escaped(body)),
             KIND_TREE => Answer::Fault(Cause::Tree, Line::escaped(body)),
@@ -139,7 +135,7 @@ impl AnswerHead {
 }
 
 /// The bytes of an answer.
-pub(crate) fn encode_answer(task: u64, peak: u64, retire: bool, answer: &Answer) -> Vec<u8> {
+pub fn encode_answer(task: u64, peak: u64, retire: bool, answer: &Answer) -> Vec<u8> {
     let (kind, body) = match answer {
         Answer::Verdict(bytes) => (KIND_VERDICT, &bytes[..]),
         Answer::Fault(Cause::Tree, text) => (KIND_TREE, text.as_str().as_bytes()),

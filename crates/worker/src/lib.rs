@@ -23,7 +23,8 @@ mod child;
 mod costs;
 mod fault;
 mod fingerprint;
-mod frame;
+#[doc(hidden)]
+pub mod frame;
 #[doc(hidden)]
 pub mod jail;
 mod machine;
@@ -54,4 +55,4 @@ pub use machine::{Available, Fit, FitError, Permit, Permits};
 pub use pool::{Pool, PreparedPool, Routed, StartError, WorkerStatus};
 pub use repeats::RepeatsStatus;
 #[doc(hidden)]
-pub use specimen::Specimen;
+pub use specimen::{Fate, Specimen};

@@ -1,38 +1,73 @@
-//! One cell without a pool, to measure a cell and to try its jail.
+//! One cell without a pool: to measure a cell, to try its jail, and to have any
+//! message judged.
 //!
 //! The cell is the very one that a worker has: nothing here may start it in
 //! another way.
 
 use std::io;
+use std::os::fd::AsFd;
+use std::path::Path;
 
-use lazaret_route::{Limits, RouteConfig};
+use lazaret_envelope::{Cause, Content, Digest, Envelope, MessageId, Protocol, Timestamp, Transaction};
+use lazaret_route::{RouteConfig, Verdict};
+use rustix::fs::MemfdFlags;
 
-use crate::child::{Cell, CellError, Program};
-use crate::frame::Setup;
+use crate::budget::{Allowance, WorkersConfig};
+use crate::child::{Cell, CellError, Ended, Judged, Program};
+use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
+use crate::reports::fault_of;
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
 
-/// A cell that has judged the built-in message. The running program must answer
-/// to [`CELL_COMMAND`](crate::CELL_COMMAND).
+/// A cell that has judged the built-in message. The program must answer to
+/// [`CELL_COMMAND`](crate::CELL_COMMAND).
 #[derive(Debug)]
 pub struct Specimen {
+    program: Program,
+    setup: Setup,
     cell: Option<Cell>,
     self_test: SelfTest,
     stop: Stop,
 }
 
+/// What became of a message in a cell.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Fate {
+    /// It was judged.
+    Verdict(Verdict),
+    /// It was not, for this cause, and in these words.
+    Fault(Cause, String),
+}
+
 impl Specimen {
-    /// Starts a cell, and has it judge the built-in message.
+    /// Starts a cell of the running program, and has it judge the built-in message.
     ///
     /// # Errors
     /// There is no cell, or its jail is not as required.
     pub fn start(routes: Vec<RouteConfig>, jail: JailMode) -> Result<Self, CellError> {
-        let prepare = || -> io::Result<_> { Ok((Program::current()?, SelfTest::new()?, Stop::new()?)) };
-        let (program, self_test, stop) = prepare().map_err(CellError::Start)?;
-        let setup = Setup { routes, limits: Limits::default(), jail };
+        let config = WorkersConfig { jail, ..WorkersConfig::default() };
+        Self::of(Program::current().map_err(CellError::Start)?, routes, config)
+    }
+
+    /// The same of another build of the program.
+    ///
+    /// # Errors
+    /// As [`start`](Self::start).
+    pub fn start_at(
+        program: &Path,
+        routes: Vec<RouteConfig>,
+        config: WorkersConfig,
+    ) -> Result<Self, CellError> {
+        Self::of(Program::at(program).map_err(CellError::Start)?, routes, config)
+    }
+
+    fn of(program: Program, routes: Vec<RouteConfig>, config: WorkersConfig) -> Result<Self, CellError> {
+        let prepare = || -> io::Result<_> { Ok((SelfTest::new()?, Stop::new()?)) };
+        let (self_test, stop) = prepare().map_err(CellError::Start)?;
+        let setup = Setup { routes, limits: config.limits, jail: config.jail };
         let cell = Some(self_test.start(&program, &setup, &stop)?);
-        Ok(Self { cell, self_test, stop })
+        Ok(Self { program, setup, cell, self_test, stop })
     }
 
     /// How its jail is.
@@ -56,5 +91,52 @@ impl Specimen {
             self.cell = Some(self.self_test.judge(cell, &self.stop)?);
         }
         Ok(())
+    }
+
+    /// Has a message judged within its default budget, in a new cell if the last
+    /// one has ended.
+    ///
+    /// # Errors
+    /// There is no new cell, or no file for the message.
+    pub fn judge_message(&mut self, transaction: &Transaction, content: &[u8]) -> Result<Fate, CellError> {
+        let envelope = Envelope {
+            id: MessageId::from_parts(0, 1),
+            arrived: Timestamp::UNIX_EPOCH,
+            origin: Protocol::Submit.into(),
+            transaction: transaction.clone(),
+            content: Content { size: content.len() as u64, digest: Digest([0; 32]) },
+        };
+        let bytes = [envelope.to_string().as_bytes(), content].concat();
+        let file = rustix::fs::memfd_create("lazaret-specimen", MemfdFlags::CLOEXEC)
+            .map_err(|error| CellError::Start(error.into()))?;
+        let mut written = 0;
+        while written < bytes.len() {
+            let count = rustix::io::pwrite(&file, &bytes[written..], written as u64);
+            written += count.map_err(|error| CellError::Start(error.into()))?;
+        }
+        let cell = match self.cell.take() {
+            Some(cell) => cell,
+            None => self.self_test.start(&self.program, &self.setup, &self.stop)?,
+        };
+        let recipients = transaction.recipients.len();
+        let size = content.len() as u64;
+        let allowance = Allowance::new(WorkersConfig::default().budget(size), size);
+        let mut judged =
+            cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, &mut |_| Ok(()));
+        self.cell = judged.cell.take();
+        Ok(self.fate(&judged, recipients))
+    }
+
+    fn fate(&self, judged: &Judged, recipients: usize) -> Fate {
+        match (fault_of(judged), &judged.ended) {
+            (Some((cause, detail)), _) => Fate::Fault(cause, detail),
+            (None, Ended::Answered(Answer::Verdict(bytes))) => {
+                match Verdict::decode(bytes, recipients, self.setup.routes.len()) {
+                    Ok(verdict) => Fate::Verdict(verdict),
+                    Err(error) => Fate::Fault(Cause::InvalidVerdict, error.to_string()),
+                }
+            }
+            (None, ended) => Fate::Fault(Cause::Killed, format!("{ended:?}, and nobody asked for that")),
+        }
     }
 }

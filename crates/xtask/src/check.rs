@@ -26,7 +26,14 @@ struct Step {
 fn steps() -> Vec<Step> {
     let step = |name, minutes: u64, lines| Step { name, limit: Duration::from_secs(minutes * 60), lines };
     vec![
-        step("format", 1, vec![Line::new("cargo fmt --all --check")]),
+        step(
+            "format",
+            1,
+            vec![
+                Line::new("cargo fmt --all --check"),
+                Line::new("cargo fmt --manifest-path fuzz/Cargo.toml --check"),
+            ],
+        ),
         step("lints", 8, vec![Line::new("cargo clippy --workspace --all-targets -- -D warnings")]),
         step(
             "documentation",
@@ -48,6 +55,7 @@ fn steps() -> Vec<Step> {
         step("release build", 8, vec![Line::new("cargo build --release --package lazaret")]),
         // Against the release binary: budgets and poison were measured there.
         step("black box", 15, vec![Line::new("cargo test --release --package lazaret --test blackbox")]),
+        step("fuzz", 10, vec![Line::new("cargo xtask fuzz")]),
     ]
 }
 

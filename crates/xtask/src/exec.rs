@@ -3,9 +3,10 @@
 //! The time limit is kept by `timeout` of coreutils, which ends the command
 //! together with everything that it started. No command may run without a limit.
 
+use std::fs::File;
 use std::io::{BufRead, BufReader, Write};
 use std::path::Path;
-use std::process::{Command, Stdio};
+use std::process::{Command, ExitStatus, Stdio};
 use std::time::Duration;
 
 use crate::tally::Tally;
@@ -47,20 +48,46 @@ impl Line {
     /// Why it did not end well.
     pub fn run(&self, folder: &Path, limit: Duration, tally: &mut Tally) -> Result<(), String> {
         println!("$ {}", self.words.join(" "));
-        let mut child = Command::new("timeout")
+        let mut child = self
+            .command(folder, limit)
+            .stdout(Stdio::piped())
+            .spawn()
+            .map_err(|error| self.unstarted(&error))?;
+        let stdout = child.stdout.take().expect("stdout is a pipe");
+        pass_on(BufReader::new(stdout), tally)
+            .map_err(|error| format!("failed to read its output: {error}"))?;
+        let status = child.wait().map_err(|error| format!("failed to wait for it: {error}"))?;
+        self.judge(status, limit)
+    }
+
+    /// The same with all that it prints in a file and nowhere else.
+    ///
+    /// # Errors
+    /// Why it did not end well.
+    pub fn run_into(&self, folder: &Path, limit: Duration, log: &Path) -> Result<(), String> {
+        let file = File::create(log).and_then(|file| Ok((file.try_clone()?, file)));
+        let (out, err) = file.map_err(|error| format!("failed to write {}: {error}", log.display()))?;
+        let status = self.command(folder, limit).stdout(out).stderr(err).status();
+        self.judge(status.map_err(|error| self.unstarted(&error))?, limit)
+    }
+
+    fn command(&self, folder: &Path, limit: Duration) -> Command {
+        let mut command = Command::new("timeout");
+        command
             .arg(format!("--kill-after={}", END_TIME_MAX.as_secs()))
             .arg(limit.as_secs().max(1).to_string())
             .args(&self.words)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir(folder)
-            .stdin(Stdio::null())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(|error| format!("failed to start `{}`: {error}", self.words[0]))?;
-        let stdout = child.stdout.take().expect("stdout is a pipe");
-        pass_on(BufReader::new(stdout), tally)
-            .map_err(|error| format!("failed to read its output: {error}"))?;
-        let status = child.wait().map_err(|error| format!("failed to wait for it: {error}"))?;
+            .stdin(Stdio::null());
+        command
+    }
+
+    fn unstarted(&self, error: &std::io::Error) -> String {
+        format!("failed to start `{}`: {error}", self.words[0])
+    }
+
+    fn judge(&self, status: ExitStatus, limit: Duration) -> Result<(), String> {
         match status.code() {
             Some(0) => Ok(()),
             Some(TIMEOUT_STATUS) => Err(format!("not done after {} s", limit.as_secs())),

@@ -11,6 +11,7 @@ mod check;
 mod crash_table;
 mod document;
 mod exec;
+mod fuzz;
 mod mta;
 mod project;
 mod row;
@@ -29,16 +30,18 @@ enum Task {
     Check,
     Bench,
     CrashTable,
+    Fuzz,
 }
 
 impl Task {
-    const ALL: [Self; 3] = [Self::Check, Self::Bench, Self::CrashTable];
+    const ALL: [Self; 4] = [Self::Check, Self::Bench, Self::CrashTable, Self::Fuzz];
 
     const fn word(self) -> &'static str {
         match self {
             Self::Check => "check",
             Self::Bench => "bench",
             Self::CrashTable => "crash-table",
+            Self::Fuzz => "fuzz",
         }
     }
 
@@ -53,6 +56,10 @@ impl Task {
             Self::CrashTable => {
                 "10,000 random kills (--kills N), the long simulation and power cuts; writes docs/crash-safety.md \
                  (--text: only its text, around the same tables)"
+            }
+            Self::Fuzz => {
+                "every fuzz target for 20 s (--minutes N: so long in all; --target NAME: that one; --sanitizer: with the \
+                 nightly compiler's; --input FILE: that input and nothing else)"
             }
         }
     }
@@ -69,6 +76,8 @@ impl Task {
             },
             (Self::CrashTable, ["--text"]) => crash_table::rewrite(),
             (Self::CrashTable, _) => not_understood(words),
+            (Self::Fuzz, _) => fuzz::Options::parse(words)
+                .map_or_else(|| not_understood(words), |options| fuzz::run(&options)),
         }
     }
 }

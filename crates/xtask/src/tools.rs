@@ -18,12 +18,14 @@ struct Tool {
 }
 
 /// Every program that a suite asks for.
-const TOOLS: [Tool; 5] = [
+const TOOLS: [Tool; 6] = [
     Tool { program: "python3", package: "python3" },
     Tool { program: "swaks", package: "swaks" },
     Tool { program: "mkfs.ext4", package: "e2fsprogs" },
     Tool { program: "mkfs.xfs", package: "xfsprogs" },
     Tool { program: "mkfs.btrfs", package: "btrfs-progs" },
+    // Of libFuzzer, which comes as source.
+    Tool { program: "g++", package: "g++" },
 ];
 
 /// Longest time for the package lists, and for the packages.
