@@ -44,7 +44,9 @@ impl Spool {
                 places.extend(twin.map(|name| (name, dir)));
             })?;
         }
-        places.sort_unstable_by_key(|(name, dir)| (name.id, name.generation, *dir));
+        // What lies in `tmp/` may go there for another reason: it is no later name of
+        // a message that was accepted, whatever generation it claims.
+        places.sort_unstable_by_key(|(name, dir)| (name.id, *dir != Dir::Tmp, name.generation, *dir));
         Ok(places.chunk_by(|a, b| a.0.id == b.0.id).map(<[_]>::to_vec).collect())
     }
 

@@ -359,6 +359,24 @@ fn different_files_of_the_last_generation_are_told_apart_too() {
     assert_eq!(lab.names(Dir::Deferred).len(), 4, "three files and one report");
 }
 
+/// The copy goes because its original is taken in again; the message must not have
+/// gone before because of the copy.
+#[test]
+fn a_copy_of_a_dropped_file_is_no_later_name_of_an_accepted_message() {
+    let lab = Lab::new();
+    let (owner, _) = lab.start();
+    let id = accept(&owner, b"accepted").id;
+    drop(owner);
+    let accepted = lab.path(Dir::Incoming, &format!("{id}.g1"));
+    fs::copy(&accepted, lab.path(Dir::Tmp, &format!("{id}.g9.t"))).unwrap();
+    fs::write(lab.path(Dir::Tmp, &format!("taken.{id}")), "something else").unwrap();
+    let whole = fs::read(&accepted).unwrap();
+    let (_, recovered) = lab.start();
+    let kept = lab.names(Dir::Incoming).into_iter().map(|name| lab.path(Dir::Incoming, &name));
+    let kept = kept.chain(lab.names(Dir::Deferred).into_iter().map(|name| lab.path(Dir::Deferred, &name)));
+    assert!(kept.into_iter().any(|path| fs::read(path).unwrap() == whole), "{recovered:?}");
+}
+
 #[test]
 fn the_journal_remembers_who_has_it() {
     let lab = Lab::new();
