@@ -54,7 +54,7 @@ fn steps() -> Vec<Step> {
         ),
         step("release build", 8, vec![Line::new("cargo build --release --package lazaret")]),
         // Against the release binary: budgets and poison were measured there.
-        step("black box", 15, vec![Line::new("cargo test --release --package lazaret --test blackbox")]),
+        step("black box", 20, vec![Line::new("cargo test --release --package lazaret --test blackbox")]),
         step("fuzz", 10, vec![Line::new("cargo xtask fuzz")]),
     ]
 }
