@@ -5,6 +5,9 @@
 //! committed leaves nothing behind; one that is must never be acknowledged
 //! before [`Draft::commit`] has returned.
 
+use std::thread;
+use std::time::Duration;
+
 use lazaret_envelope::{Content, Digest, Envelope, MessageId, Origin, TRAILER_BYTES, Transaction, trailer};
 use tracing::info;
 
@@ -21,6 +24,12 @@ const BUFFER_BYTES: usize = 64 << 10;
 
 /// How often a new file may be cleaned away before it was locked.
 const LOCK_TRIES: usize = 16;
+
+/// How often a new file's lock is waited for while somebody looks at it.
+const LOCK_WAITS: u32 = 2000;
+
+/// Pause between two looks at it.
+const LOCK_PAUSE: Duration = Duration::from_millis(1);
 
 /// A message that is being written to `tmp/`.
 pub struct Draft {
@@ -175,14 +184,21 @@ impl TakenCopy {
 /// remove it between its making and its locking, but never afterwards: so lock,
 /// then look whether it is still there.
 pub(crate) fn create_locked(spool: &Spool, dir: Dir, text: &str) -> Result<Box<dyn StoredFile>, SpoolError> {
+    let mut waits = LOCK_WAITS;
     for _ in 0..LOCK_TRIES {
         let created = spool.storage.create(dir, text).context(|| format!("create {dir}/{text}"));
         let file = created.map_err(|error| spool.or_displaced(&[dir], error))?;
-        let locked = file.try_lock().context(|| format!("lock {dir}/{text}"))?;
-        if !locked {
-            // Somebody is just looking whether anybody holds it.
-            spool.storage.unlink(dir, text).context(|| format!("remove {dir}/{text}"))?;
-        } else if file.is_linked().context(|| format!("look at {dir}/{text}"))? {
+        // Somebody may just be looking whether anybody holds it, and remove it then:
+        // by its name, which must not be another file's before he has let go of it.
+        while !file.try_lock().context(|| format!("lock {dir}/{text}"))? {
+            if waits == 0 {
+                let error = std::io::Error::other("somebody else keeps it locked");
+                return Err(SpoolError::new(format!("lock {dir}/{text}"), error));
+            }
+            waits -= 1;
+            thread::sleep(LOCK_PAUSE);
+        }
+        if file.is_linked().context(|| format!("look at {dir}/{text}"))? {
             return Ok(file);
         }
     }

@@ -127,8 +127,7 @@ impl Owner {
                 recovered.set_aside += 1;
             }
             Action::Remove => {
-                self.remove_if_there(dir, &name.to_string())?;
-                recovered.removed += 1;
+                recovered.removed += u64::from(self.remove_unlocked(dir, &name.to_string())?);
             }
             Action::Accept => {
                 self.try_rename((dir, name), (Dir::Incoming, name.next()))?;
@@ -179,8 +178,8 @@ impl Owner {
                 self.set_aside(dir, raw)
             }
             (Action::Remove, Some(text)) => {
-                recovered.removed += 1;
-                self.remove_if_there(dir, text).map(drop)
+                recovered.removed += u64::from(self.remove_unlocked(dir, text)?);
+                Ok(())
             }
             _ => Ok(()),
         }
@@ -250,6 +249,21 @@ impl Owner {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(true),
             Err(error) => Err(error).context(|| format!("open {dir}/{text}")),
         }
+    }
+
+    /// Removes a file that nobody has locked; whether it did. It holds the lock
+    /// meanwhile: a writer that has just made the file and is about to lock it finds
+    /// it either his own or gone, and never loses it afterwards.
+    fn remove_unlocked(&self, dir: Dir, text: &str) -> Result<bool, SpoolError> {
+        let file = match self.spool.storage.open(dir, text) {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            Err(error) => return Err(error).context(|| format!("open {dir}/{text}")),
+        };
+        if !file.try_lock().context(|| format!("lock {dir}/{text}"))? {
+            return Ok(false);
+        }
+        self.remove_if_there(dir, text)
     }
 
     pub(crate) fn exists(&self, dir: Dir, name: &str) -> Result<bool, SpoolError> {
