@@ -41,6 +41,7 @@ pub fn check(scenario: Scenario, folder: PathBuf) -> ExitCode {
     if std::env::var_os(rig::TREE_VARIABLE).is_some() {
         restore_modes(&spool);
         restore_links(&spool);
+        forget_socket(&spool);
     }
     clear_drop(&spool);
     drain(&lab, &mut wrong);
@@ -166,6 +167,14 @@ fn restore_links(spool: &SpoolDir) {
                     .expect("failed to link");
             }
         }
+    }
+}
+
+/// The tree has a plain file where the daemon's socket was; a start makes that anew.
+fn forget_socket(spool: &SpoolDir) {
+    let socket = spool.path("control");
+    if fs::symlink_metadata(&socket).is_ok_and(|found| found.is_file()) {
+        fs::remove_file(&socket).expect("failed to remove the socket");
     }
 }
 

@@ -79,7 +79,7 @@ fn plans(disk: Disk) -> Vec<Plan> {
     match (is_long(), disk) {
         (false, Disk::Real(_)) => vec![plan(1, 12, 2, 4, 15)],
         (false, Disk::Model(_)) => vec![plan(1, 10, 2, 0, 15)],
-        (true, Disk::Real(_)) => vec![plan(1, 40, 2, 0, 300), plan(2, 40, 10, 3, 300)],
+        (true, Disk::Real(_)) => vec![plan(1, 60, 2, 0, 300), plan(2, 60, 10, 3, 300)],
         (true, Disk::Model(_)) => vec![plan(1, 40, 0, 0, 300)],
     }
 }
