@@ -5,8 +5,9 @@
 //! make sense together is checked once, in [`Config::check`]; these types must
 //! never accept a key that means nothing.
 
+mod error;
+
 use std::collections::BTreeMap;
-use std::io;
 use std::path::Path;
 use std::time::Duration;
 
@@ -15,9 +16,11 @@ use lazaret_smtp::client::EightBit;
 use serde::{Deserialize, Serialize};
 
 use crate::endpoint::Endpoint;
-use crate::maildir::{Template, TemplateError};
-use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig, PipeError};
+use crate::maildir::Template;
+use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig};
 use crate::trace;
+
+pub use error::ConfigError;
 
 /// Longest name of a transport, in bytes.
 pub const TRANSPORT_NAME_BYTES_MAX: usize = 64;
@@ -334,103 +337,6 @@ impl RetryConfig {
     }
 }
 
-/// Why deliveries can't start with a configuration.
-#[derive(Debug, thiserror::Error)]
-pub enum ConfigError {
-    /// The host's name can't stand in a header field.
-    #[error("hostname: {0:?} is no host name, such as \"mail.example.org\"")]
-    Hostname(String),
-    /// More than [`TRANSPORTS_MAX`].
-    #[error("[transport]: at most {TRANSPORTS_MAX} transports")]
-    TooManyTransports,
-    /// The name can't stand in a journal.
-    #[error(
-        "[transport.{0}]: a name has 1 to {TRANSPORT_NAME_BYTES_MAX} letters, digits, hyphens, dots and underscores"
-    )]
-    Name(String),
-    /// A number is zero or too large.
-    #[error("[transport.{transport}] {key}: {found} is out of bounds: from 1 to {max}")]
-    Number {
-        /// Of which transport.
-        transport: String,
-        /// Which key.
-        key: &'static str,
-        /// What is written.
-        found: usize,
-        /// The largest that makes sense.
-        max: usize,
-    },
-    /// No next hop is given.
-    #[error("[transport.{0}] next_hops: name at least one, such as [\"127.0.0.1:10026\"]")]
-    NoNextHop(String),
-    /// A next hop is neither `host:port` nor `unix:/path`.
-    #[error(
-        "[transport.{transport}] next_hops: {next_hop:?} is neither host:port, such as \"127.0.0.1:10026\", nor unix:/path"
-    )]
-    NextHop {
-        /// Of which transport.
-        transport: String,
-        /// What is written.
-        next_hop: String,
-    },
-    /// A path makes no sense.
-    #[error("[transport.{transport}] path: {source}")]
-    Path {
-        /// Of which transport.
-        transport: String,
-        /// What is wrong with it.
-        source: TemplateError,
-    },
-    /// A pipe makes no sense.
-    #[error("[transport.{transport}] {source}")]
-    Pipe {
-        /// Of which transport.
-        transport: String,
-        /// What is wrong with it.
-        source: PipeError,
-    },
-    /// A deadline of no time.
-    #[error("[transport.{transport}] timeouts.{key}: must be longer than 0s")]
-    Timeout {
-        /// Of which transport.
-        transport: String,
-        /// Which key.
-        key: &'static str,
-    },
-    /// Not one connection for each transport, or more than [`CONNECTIONS_MAX`].
-    #[error(
-        "[delivery] connections: {found} is out of bounds: from {needed}, one for each transport, to {CONNECTIONS_MAX}"
-    )]
-    Connections {
-        /// What is written.
-        found: usize,
-        /// How many transports there are.
-        needed: usize,
-    },
-    /// The breaker would never open, or its pauses contradict each other.
-    #[error(
-        "[transport.{0}] breaker: failures must be at least 1, pause_first longer than 0s and not longer than pause_max"
-    )]
-    Breaker(String),
-    /// Mail would be given up without a try.
-    #[error("[retry] attempts: must be at least 1")]
-    Attempts,
-    /// The pauses contradict each other.
-    #[error("[retry] first: must be longer than 0s and not longer than max")]
-    Retry,
-    /// No thread can be started.
-    #[error("failed to start a thread for transport {transport}: {source}")]
-    Thread {
-        /// For which transport.
-        transport: String,
-        /// How it was refused.
-        source: io::Error,
-    },
-    /// There is no descriptor to stop deliveries with.
-    #[error("failed to open a descriptor for deliveries: {0}")]
-    Descriptor(io::Error),
-}
-
 impl Config {
     /// Whether deliveries can start with this.
     ///
@@ -455,9 +361,7 @@ impl Config {
         }
         self.transports.iter().try_for_each(|(name, transport)| transport.check(name))
     }
-}
 
-impl Config {
     /// How many transports have connections.
     pub(crate) fn connecting(&self) -> usize {
         self.transports.values().filter(|transport| transport.connects()).count()

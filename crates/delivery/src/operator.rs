@@ -58,13 +58,7 @@ pub fn bounce(quarantined: Quarantined, config: &Config) -> Result<Option<Messag
     }
     let history = quarantined.history();
     let mut settled = HashSet::new();
-    history.visit(|done| match done {
-        Done::Delivered { key, .. }
-        | Done::Relayed { key, .. }
-        | Done::Refused { key, .. }
-        | Done::Expired { key, .. } => drop(settled.insert(key.original)),
-        _ => {}
-    })?;
+    history.visit(|done| settled.extend(done.settles().map(|key| key.original)))?;
     let refused = refusals(&message, settled);
     if !refused.is_empty() {
         history.note(&refused)?;

@@ -138,11 +138,7 @@ impl Teller<'_> {
             Done::Failed { time, key, reply } if owed.asks(&key.original).delay => {
                 last.insert(key.original, (time, reply));
             }
-            Done::Delivered { key, .. }
-            | Done::Relayed { key, .. }
-            | Done::Refused { key, .. }
-            | Done::Expired { key, .. } => drop(settled.insert(key.original)),
-            _ => {}
+            done => settled.extend(done.settles().map(|key| key.original)),
         })?;
         let now = Timestamp::now();
         for Recipient { address, .. } in &envelope.transaction.recipients {

@@ -103,6 +103,20 @@ pub enum Done {
     },
 }
 
+impl Done {
+    /// The recipient for whom this line says that nothing more is to be done.
+    #[must_use]
+    pub fn settles(self) -> Option<Key> {
+        match self {
+            Self::Delivered { key, .. }
+            | Self::Relayed { key, .. }
+            | Self::Refused { key, .. }
+            | Self::Expired { key, .. } => Some(key),
+            _ => None,
+        }
+    }
+}
+
 /// The words that lines of a journal begin with.
 pub const JOURNAL_WORDS: [&str; 9] = [
     "delivered",
