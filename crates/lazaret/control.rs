@@ -9,7 +9,6 @@ use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::{UnixListener, UnixStream};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -19,6 +18,8 @@ use crossbeam_channel::{Sender, bounded};
 use lazaret_envelope::MessageId;
 use lazaret_spool::{Outcome, Owner, Place, Spool, Trouble};
 use lazaret_worker::Pool;
+use rustix::fs::Mode;
+use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
 use serde::{Deserialize, Serialize};
 use tracing::{debug, warn};
 
@@ -33,6 +34,9 @@ const LINE_BYTES_MAX: u64 = 16 << 20;
 /// How long either side waits for the other. A status of millions of files
 /// takes seconds.
 const TIMEOUT: Duration = Duration::from_secs(60);
+
+/// Commands that may wait for their turn; as many as std's listeners have.
+const BACKLOG: i32 = 128;
 
 /// Pause after a connection that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
@@ -112,8 +116,7 @@ pub fn listen(spool: &Spool, ask: impl Fn(Asked) + Send + 'static) -> io::Result
         _ => {}
     }
     let directory = fs::File::open(spool.root())?;
-    let listener = UnixListener::bind(short(&directory, &socket))?;
-    fs::set_permissions(&socket, fs::Permissions::from_mode(0o600))?;
+    let listener = bind(&short(&directory, &socket))?;
     std::thread::Builder::new().name("control".into()).spawn(move || {
         for connection in listener.incoming() {
             match connection.and_then(|connection| serve(connection, &ask)) {
@@ -127,6 +130,17 @@ pub fn listen(spool: &Spool, ask: impl Fn(Asked) + Send + 'static) -> io::Result
         }
     })?;
     Ok(())
+}
+
+/// Makes a socket that is its owner's alone from the first moment: the file takes
+/// the mode that the socket has when it is bound (unix(7)), so no cut of the power
+/// leaves it with another.
+fn bind(path: &Path) -> io::Result<UnixListener> {
+    let socket = net::socket_with(AddressFamily::UNIX, SocketType::STREAM, SocketFlags::CLOEXEC, None)?;
+    rustix::fs::fchmod(&socket, Mode::RUSR | Mode::WUSR)?;
+    net::bind(&socket, &SocketAddrUnix::new(path)?)?;
+    net::listen(&socket, BACKLOG)?;
+    Ok(socket.into())
 }
 
 fn serve(connection: UnixStream, ask: &impl Fn(Asked)) -> io::Result<()> {
@@ -320,5 +334,21 @@ pub fn change(owner: &Owner, pool: &Pool, request: &Request) -> Answer {
             warn!(?request, failure = failure.text(), "a command failed");
             failure.into()
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[test]
+    fn the_socket_is_its_owners_alone() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("control.sock");
+        let _listener = bind(&path).unwrap();
+        assert_eq!(fs::metadata(&path).unwrap().mode() & 0o7777, 0o600);
+        UnixStream::connect(&path).unwrap();
     }
 }
