@@ -130,7 +130,9 @@ The same with one deliberate error in the spool at a time.
         table: POWER,
         heading: "Power cuts",
         text: "\
-The daemon on real file systems whose power is cut under it, and what it finds again after that.
+The daemon on real file systems whose power is cut under it, and what it finds again after that. *Not mounted*: beside
+the others, states in which the cut tore one of the file system's own writes into sectors and its driver refuses what is
+left, so that there is nothing to ask the daemon. One that does not mount after any other cut counts as broken.
 ",
     },
 ];

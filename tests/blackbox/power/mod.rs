@@ -16,7 +16,7 @@ mod rig;
 mod scenario;
 mod workload;
 
-pub use rig::{Disk, Explored, Plan, explore, repeat};
+pub use rig::{Disk, Explored, Plan, explore, repeat, unmountable};
 pub use scenario::Scenario;
 
 use std::path::PathBuf;

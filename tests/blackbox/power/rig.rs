@@ -77,6 +77,9 @@ pub struct Plan {
 pub struct Explored {
     /// States that were checked.
     pub states: u64,
+    /// States beside these in which the file system does not mount, and so tells
+    /// nothing of what was on it: a write of its own was torn into sectors.
+    pub unmountable: u64,
     /// States in which a promise was broken.
     pub broken: u64,
     /// States that were broken once and not when they were built again.
@@ -92,6 +95,7 @@ impl Explored {
     /// Adds another's counts.
     pub fn add(&mut self, other: Self) {
         self.states += other.states;
+        self.unmountable += other.unmountable;
         self.broken += other.broken;
         self.unconfirmed += other.unconfirmed;
         self.examples += &other.examples;
@@ -143,6 +147,7 @@ impl Call {
             .args(["--check", &own("check", scenario, "")])
             .args(["--seed", &plan.seed.to_string()])
             .args(["--max-states", &plan.states.to_string()])
+            .args(["--show", &plan.states.to_string()])
             .args(["--budget", &plan.time.as_secs().to_string()])
             .args(["--timeout", &RECORD_TIME_MAX.as_secs().to_string()])
             .env(TALLY_VARIABLE, tally)
@@ -201,13 +206,15 @@ pub fn explore(disk: Disk, scenario: Scenario, plan: Plan) -> Explored {
         .unwrap_or_else(|error| panic!("{disk:?}, {scenario:?}: {error}: {finished:?}"));
     let number = |name: &str| said[name].as_u64().unwrap_or_else(|| panic!("no {name}: {finished:?}"));
     assert_eq!(said["workload_status"].as_u64(), Some(0), "{disk:?}, {scenario:?}: {finished:?}");
-    let broken = number("violations");
-    assert_eq!(finished.code, Some(i32::from(broken > 0)), "{disk:?}, {scenario:?}: {finished:?}");
+    let violations = number("violations");
+    assert_eq!(finished.code, Some(i32::from(violations > 0)), "{disk:?}, {scenario:?}: {finished:?}");
+    let unmountable = unmountable(&said["examples"]);
     let findings =
         std::fs::read_to_string(call.work.path().join("findings")).expect("failed to read findings");
     let explored = Explored {
-        states: number("checked"),
-        broken,
+        states: number("checked") - unmountable,
+        unmountable,
+        broken: violations - unmountable,
         // The model builds each state once.
         unconfirmed: said["unconfirmed"].as_u64().unwrap_or(0),
         // Some may not be among the rig's: those that were not broken again.
@@ -216,6 +223,17 @@ pub fn explore(disk: Disk, scenario: Scenario, plan: Plan) -> Explored {
     };
     assert!(explored.states > 0, "{disk:?}, {scenario:?}: no state was checked: {finished:?}");
     explored
+}
+
+/// Of the rig's examples those in which a torn write has cost the whole file
+/// system. Where whole writes were lost it has to mount.
+pub fn unmountable(examples: &Value) -> u64 {
+    let says = |example: &Value, key: &str, what: &str| {
+        example[key].as_str().is_some_and(|text| text.contains(what))
+    };
+    let examples = examples.as_array().into_iter().flatten();
+    let torn = examples.filter(|example| says(example, "class", " torn "));
+    torn.filter(|example| says(example, "text", "file system does not mount")).count() as u64
 }
 
 /// Cuts the power at each mark `cut`, until none comes; says how many came.

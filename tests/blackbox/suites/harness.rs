@@ -6,6 +6,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use crate::content::{below_received, canonical, carries, has_bare_cr, unix, wire};
+use crate::power;
 use crate::sink::{Behaviour, Sink, Step, Taken};
 use crate::smtp::{self, Client, Failure};
 use crate::spooldir::{has_strike, id_of};
@@ -25,6 +26,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("harness::sink_follows_its_script", sink_follows_its_script),
         Case::new("harness::sink_tells_before_it_answers", sink_tells_before_it_answers),
         Case::new("harness::watch_sees_what_appears", watch_sees_what_appears),
+        Case::new("harness::only_a_torn_write_excuses_a_file_system", only_a_torn_write_excuses),
     ]
 }
 
@@ -145,4 +147,14 @@ fn watch_sees_what_appears() {
     std::fs::rename(folder.path().join("a"), folder.path().join("c")).expect("failed to rename");
     assert_eq!(watch.next(AT_ONCE).as_deref(), Some("a"));
     assert_eq!(watch.drain(), ["b", "c"]);
+}
+
+fn only_a_torn_write_excuses() {
+    let example = |class: &str, text: &str| serde_json::json!({ "class": class, "text": text });
+    let refused = "file system does not mount after the crash: [Errno 74] Bad message";
+    let (torn, whole) = ("one write torn into random sectors", "after mark: only flushed writes survive");
+    assert_eq!(power::unmountable(&serde_json::json!([example(torn, refused), example(torn, refused)])), 2);
+    let others = [example(whole, refused), example(torn, "12: lost"), serde_json::json!("a model's")];
+    assert_eq!(power::unmountable(&serde_json::json!(others)), 0);
+    assert_eq!(power::unmountable(&serde_json::Value::Null), 0);
 }

@@ -105,13 +105,14 @@ fn cuts(disk: Disk) {
         all.add(explored);
     }
     figures(&format!(
-        "power cuts, {}: {} states of {scenarios} scenarios, {} lost, {} with a broken promise; {} repeated within \
-         the window; claimed/ held mail in {} states, outbound/ in {}, a report was ahead of or behind its message \
+        "power cuts, {}: {} states of {scenarios} scenarios, {} lost, {} with a broken promise, beside {} that do not \
+         mount; {} repeated within the window; claimed/ held mail in {} states, outbound/ in {}, a report was ahead of or behind its message \
          in {}, a message had two names in {}",
         disk.name(),
         all.states,
         all.times("lost"),
         all.broken,
+        all.unmountable,
         all.times("repeated"),
         all.states_with("claimed"),
         all.states_with("outbound"),
@@ -139,6 +140,7 @@ fn tell(disk: Disk, scenario: &str, explored: &Explored) {
             ("lost", count(explored.times("lost"))),
             ("broken", count(explored.broken)),
             ("unconfirmed", count(explored.unconfirmed)),
+            ("not mounted", count(explored.unmountable)),
             ("repeated", count(explored.times("repeated"))),
             ("claimed", count(explored.states_with("claimed"))),
             ("outbound", count(explored.states_with("outbound"))),
