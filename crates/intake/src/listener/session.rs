@@ -13,7 +13,7 @@ use std::time::{Duration, Instant};
 
 use lazaret_smtp::Reply;
 use lazaret_smtp::server::{Config, DATA_STEP_BYTES_MAX, Event, Session};
-use rustls::ServerConfig;
+use lazaret_tls::Identity;
 use tracing::debug;
 
 use super::Listener;
@@ -114,7 +114,7 @@ pub(super) struct Conversation {
     receiver: Receiver,
     wire: Wire,
     /// For STARTTLS, if that is offered.
-    tls: Option<Arc<ServerConfig>>,
+    tls: Option<Identity>,
     out: Vec<u8>,
     bytes: u64,
     progress: Progress,
@@ -200,9 +200,9 @@ impl Conversation {
                         (self.deadline, self.idle),
                         self.progress.at,
                     )?;
-                    let config = self.tls.clone().ok_or(Hangup::Closed)?;
+                    let identity = self.tls.as_ref().ok_or(Hangup::Closed)?;
                     let deadline = self.deadline.min(Instant::now() + self.idle);
-                    let secured = self.wire.secure(&self.place.socket, config, deadline);
+                    let secured = self.wire.secure(&self.place.socket, identity, deadline);
                     starttls.established(secured.map_err(Hangup::Handshake)?);
                 }
                 Event::Close => {
