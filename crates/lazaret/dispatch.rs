@@ -1,6 +1,7 @@
 //! From verdict to delivery: turns the route that a cell chose for each recipient
 //! into the transport that takes it; for a message that passes although it
-//! faulted, the one transport of the bypass.
+//! faulted, the one transport of the bypass; for one that goes round in a loop, the
+//! one that refuses it.
 //!
 //! One thread between the workers and the transports. It decides nothing; it
 //! must never look at a message.
@@ -41,10 +42,10 @@ impl Dispatch {
     /// The transport of each recipient.
     fn transports(&self, way: &Way) -> Option<Vec<TransportId>> {
         match way {
-            Way::Routed(verdict) => {
-                let of_route = |id: RouteId| self.transports.get(usize::from(id.0)).copied();
-                verdict.routes.iter().map(|route| route.and_then(of_route)).collect()
+            Way::Routed(routes) => {
+                routes.iter().map(|id| self.transports.get(usize::from(id.0)).copied()).collect()
             }
+            Way::Loop { recipients } => Some(vec![TransportId::LOOP; *recipients]),
             Way::Bypass { transport, recipients } => {
                 self.delivery.transport(transport).map(|transport| vec![transport; *recipients])
             }
@@ -61,7 +62,7 @@ impl Dispatch {
                     Some(transports) => self.delivery.submit(Job { outbound, transports }),
                     // A worker lets no such verdict pass; the message stays in
                     // outbound/ and the next start takes it up again.
-                    None => error!(%id, "a verdict without a route for everybody came through"),
+                    None => error!(%id, "a verdict with a route that is none came through"),
                 }
                 self.dispatched.fetch_add(1, Ordering::Release);
             }

@@ -18,10 +18,11 @@ use lazaret_envelope::Line;
 use lazaret_spool::{Outbound, Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, RetryConfig};
+use crate::config::{Config, ConfigError, RetryConfig, TRANSPORTS_MAX};
 use crate::cutoff::CutOff;
 use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
+use crate::refuse;
 use crate::round::place;
 use crate::sockets::Sockets;
 use crate::task::{Fate, Task};
@@ -33,6 +34,19 @@ const CALL_EVERY: Duration = Duration::from_millis(50);
 /// Number of a transport, from [`Delivery::transport`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TransportId(u16);
+
+impl TransportId {
+    /// The built-in transport for mail that goes round in a loop: all its recipients
+    /// are refused, and its sender is told. No configured one has its number.
+    pub const LOOP: Self = Self(u16::MAX);
+}
+
+const _: () = assert!(TRANSPORTS_MAX < u16::MAX as usize, "no configured transport may be LOOP");
+
+/// The numbers of the configured transports, in the order of their names.
+fn numbers() -> impl Iterator<Item = TransportId> {
+    (0..).map(TransportId)
+}
 
 /// A routed message.
 #[derive(Debug)]
@@ -59,7 +73,7 @@ pub struct Delivery {
 pub(crate) struct Shared {
     pub(crate) hostname: String,
     pub(crate) retry: RetryConfig,
-    pools: Vec<Pool>,
+    pools: BTreeMap<TransportId, Pool>,
     sockets: Arc<Sockets>,
     cut_off: Arc<CutOff>,
     in_flight: AtomicUsize,
@@ -105,10 +119,13 @@ impl Delivery {
             let parked = (PARKED_TOTAL_MAX / config.transports.len().max(1)).min(PARKED_MAX);
             Ok(Pool::new(name, transport, is_final, (threads, queue), parked))
         });
+        let mut pools =
+            numbers().zip(pools).map(|(id, pool)| Ok((id, pool?))).collect::<Result<BTreeMap<_, _>, _>>()?;
+        pools.insert(TransportId::LOOP, refuse::pool_for_loops());
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),
             retry: config.retry,
-            pools: pools.collect::<Result<_, _>>()?,
+            pools,
             sockets,
             cut_off,
             in_flight: AtomicUsize::new(0),
@@ -119,9 +136,8 @@ impl Delivery {
             stopped,
             alive: Mutex::new(Some(alive)),
         });
-        let ids = (0..).map(TransportId);
         let delivery = Self {
-            ids: config.transports.keys().cloned().zip(ids).collect(),
+            ids: config.transports.keys().cloned().zip(numbers()).collect(),
             shared,
             stop: Mutex::new(Some(stop)),
             keeper: Mutex::default(),
@@ -157,7 +173,7 @@ impl Delivery {
         if pool.transport.refuses() {
             return shared.overflow(task, Some(pool));
         }
-        let waits = || !shared.is_stopping() && !shared.pools.iter().any(Pool::starves);
+        let waits = || !shared.is_stopping() && !shared.pools.values().any(Pool::starves);
         match pool.queue(task, waits) {
             Ok(()) => shared.queued(id),
             Err(task) => shared.overflow(*task, Some(pool)),
@@ -174,7 +190,7 @@ impl Delivery {
     #[must_use]
     pub fn is_idle(&self) -> bool {
         // In this order: what is called is in neither until it comes.
-        self.shared.pools.iter().all(Pool::is_done) && self.in_flight() == 0
+        self.shared.pools.values().all(Pool::is_done) && self.in_flight() == 0
     }
 
     /// Connections to next hops that are open or being made.
@@ -183,10 +199,13 @@ impl Delivery {
         self.shared.sockets.used()
     }
 
-    /// How each transport is doing, by name.
+    /// How each transport is doing, by name; of the built-in ones, those that had
+    /// something to do.
     #[must_use]
     pub fn status(&self) -> Vec<Status> {
-        self.shared.pools.iter().map(Pool::status).collect()
+        let pools = self.shared.pools.iter().map(|(&id, pool)| (id, pool.status()));
+        let shown = pools.filter(|(id, status)| *id != TransportId::LOOP || status.failed > 0);
+        shown.map(|(_, status)| status).collect()
     }
 
     /// Starts nothing new, lets transactions that are under way finish within
@@ -202,7 +221,7 @@ impl Delivery {
             self.shared.sockets.shut_down();
             self.shared.cut_off.now();
         }
-        for thread in self.shared.pools.iter().flat_map(Pool::take_threads) {
+        for thread in self.shared.pools.values().flat_map(Pool::take_threads) {
             if thread.join().is_err() {
                 error!("a delivery thread panicked");
             }
@@ -212,7 +231,7 @@ impl Delivery {
         {
             error!("the thread that calls messages back panicked");
         }
-        self.shared.pools.iter().for_each(|pool| self.shared.put_back_queue(pool));
+        self.shared.pools.values().for_each(|pool| self.shared.put_back_queue(pool));
         info!("deliveries stopped");
     }
 }
@@ -229,7 +248,7 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 
 impl Shared {
     pub(crate) fn pool(&self, id: TransportId) -> Option<&Pool> {
-        self.pools.get(usize::from(id.0))
+        self.pools.get(&id)
     }
 
     /// The transport that has a message next: one that may do something for it,
@@ -244,10 +263,10 @@ impl Shared {
     /// and again; at the stop, everything.
     fn call_back(&self) {
         while self.stopped.recv_timeout(CALL_EVERY) == Err(RecvTimeoutError::Timeout) {
-            self.pools.iter().for_each(|pool| self.wake(pool, pool.call()));
+            self.pools.values().for_each(|pool| self.wake(pool, pool.call()));
         }
         // Whoever starts next knows nothing of this list.
-        self.pools.iter().for_each(|pool| self.wake(pool, pool.parked.call(usize::MAX, Instant::now())));
+        self.pools.values().for_each(|pool| self.wake(pool, pool.parked.call(usize::MAX, Instant::now())));
     }
 
     fn wake(&self, pool: &Pool, messages: Vec<Waiting>) {
@@ -269,7 +288,7 @@ impl Shared {
     /// Whether what the transport of this name has delivered is in its recipient's
     /// hands.
     pub(crate) fn is_final(&self, name: &Line) -> bool {
-        self.pools.iter().any(|pool| pool.name == *name && pool.is_final)
+        self.pools.values().any(|pool| pool.name == *name && pool.is_final)
     }
 
     /// Whether nothing new may be started.

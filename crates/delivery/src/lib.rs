@@ -31,6 +31,7 @@ mod parked;
 mod pipe;
 mod pool;
 mod recipient;
+mod refuse;
 mod round;
 mod shares;
 mod smtp;

@@ -16,6 +16,7 @@ use crate::maildir::{Maildir, Template};
 use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 use crate::pipe::Pipe;
+use crate::refuse::Refuse;
 use crate::smtp::{Session, Smtp};
 use crate::sockets::Sockets;
 
@@ -61,6 +62,8 @@ pub(crate) enum Transport {
     Smtp(Smtp),
     Pipe(Box<Pipe>),
     Discard(Discard),
+    /// Built in: no configuration names it.
+    Refuse(Refuse),
 }
 
 /// What a thread keeps from one message to the next.
@@ -105,7 +108,7 @@ impl Transport {
     pub(crate) fn next_hops(&self) -> &[Arc<NextHop>] {
         match self {
             Self::Smtp(smtp) => smtp.next_hops(),
-            Self::Maildir(_) | Self::Pipe(_) | Self::Discard(_) => &[],
+            Self::Maildir(_) | Self::Pipe(_) | Self::Discard(_) | Self::Refuse(_) => &[],
         }
     }
 
@@ -126,7 +129,7 @@ impl Transport {
             Self::Maildir(_) => 1,
             Self::Smtp(smtp) => smtp.recipients_max(),
             Self::Pipe(pipe) => pipe.recipients_max(),
-            Self::Discard(_) => discard::RECIPIENTS_MAX,
+            Self::Discard(_) | Self::Refuse(_) => discard::RECIPIENTS_MAX,
         }
     }
 
@@ -146,6 +149,7 @@ impl Transport {
             Self::Smtp(smtp) => smtp.transaction(&mut hands.session, parcel, places),
             Self::Pipe(pipe) => pipe.transaction(parcel, places),
             Self::Discard(discard) => Ok(discard.take(parcel, places)),
+            Self::Refuse(refuse) => Ok(refuse.take(parcel, places)),
         }
     }
 }

@@ -20,7 +20,7 @@ use mail_parser::parsers::MessageStream;
 use mail_parser::{Header, HeaderName, HeaderValue, Message, MessageParser, MessagePart, PartType};
 
 use crate::glob::{Glob, any_matches};
-use crate::header::measure;
+use crate::header::{HeaderSize, measure};
 use crate::limits::Limits;
 
 /// Why a message can't be judged. It is the message's fault, and judging it
@@ -74,7 +74,7 @@ pub struct Facts<'a> {
     content: &'a [u8],
     limits: &'a Limits,
     observer: &'a mut dyn FnMut(Stage),
-    measured: bool,
+    measured: Option<HeaderSize>,
     /// `Some(None)` once it was found that there is no header.
     header: Option<Option<Message<'a>>>,
     part_types: Option<BTreeSet<String>>,
@@ -85,12 +85,17 @@ impl<'a> Facts<'a> {
     /// [`Stage::Headers`] or [`Stage::Parse`] before the parser is at work on the
     /// one or the other, and [`Stage::Route`] after it, unless it ends in an error.
     pub fn new(content: &'a [u8], limits: &'a Limits, observer: &'a mut dyn FnMut(Stage)) -> Self {
-        Self { content, limits, observer, measured: false, header: None, part_types: None }
+        Self { content, limits, observer, measured: None, header: None, part_types: None }
     }
 
     /// Tests the number of recipients against its limit.
     pub(crate) fn admit(&self, recipients: usize) -> Result<(), FactsError> {
         within("recipients", recipients, self.limits.recipients)
+    }
+
+    /// Whether the message goes round in a loop.
+    pub(crate) fn loops(&mut self) -> bool {
+        self.measured().hops > self.limits.hops
     }
 
     /// Whether the text of one of the fields of that name matches.
@@ -115,7 +120,7 @@ impl<'a> Facts<'a> {
 
     fn any_field(&mut self, name: &str, mut holds: impl FnMut(&str) -> bool) -> Result<bool, FactsError> {
         (self.observer)(Stage::Headers);
-        self.measure()?;
+        self.admit_header()?;
         let header = self.header.get_or_insert_with(|| header_parser().parse_headers(self.content));
         let fields = header.as_mut().and_then(|message| message.parts.first_mut());
         let fields = fields.map_or(&mut [][..], |part| &mut part.headers);
@@ -138,24 +143,25 @@ impl<'a> Facts<'a> {
     pub fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
         if self.part_types.is_none() {
             (self.observer)(Stage::Parse);
-            self.measure()?;
+            self.admit_header()?;
             self.part_types = Some(parse_part_types(self.content, self.limits)?);
             (self.observer)(Stage::Route);
         }
         Ok(self.part_types.get_or_insert_default())
     }
 
-    /// Tests the limits that need no parser, once.
-    fn measure(&mut self) -> Result<(), FactsError> {
-        if self.measured {
-            return Ok(());
-        }
-        let size = measure(self.content);
-        within("header_bytes", size.bytes, self.limits.header_bytes)?;
-        within("header_count", size.fields, self.limits.header_count)?;
-        within("address_tokens", size.address_tokens, self.limits.address_tokens)?;
-        self.measured = true;
-        Ok(())
+    /// Tests the limits that must hold before the parser is at work.
+    fn admit_header(&mut self) -> Result<(), FactsError> {
+        let limits = self.limits;
+        let &HeaderSize { bytes, fields, address_tokens, .. } = self.measured();
+        within("header_bytes", bytes, limits.header_bytes)?;
+        within("header_count", fields, limits.header_count)?;
+        within("address_tokens", address_tokens, limits.address_tokens)
+    }
+
+    /// The header's size, found out once.
+    fn measured(&mut self) -> &HeaderSize {
+        self.measured.get_or_insert_with(|| measure(self.content))
     }
 }
 

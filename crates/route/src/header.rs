@@ -34,6 +34,9 @@ pub(crate) struct HeaderSize {
     pub(crate) fields: usize,
     /// Separators in address fields.
     pub(crate) address_tokens: usize,
+    /// `Received:` fields: each host that a message comes through adds one (RFC
+    /// 5321 section 4.4).
+    pub(crate) hops: usize,
 }
 
 /// Measures the header at the start of `content`.
@@ -51,6 +54,7 @@ pub(crate) fn measure(content: &[u8]) -> HeaderSize {
             let name = field_name(line);
             size.fields += usize::from(name.is_some());
             in_addresses = name.is_some_and(is_address_field);
+            size.hops += usize::from(name.is_some_and(|name| name.eq_ignore_ascii_case(b"Received")));
         }
         if in_addresses {
             size.address_tokens += line.iter().filter(|byte| matches!(byte, b',' | b';' | b'\\')).count();
@@ -75,7 +79,7 @@ mod tests {
 
     #[test]
     fn headers_are_measured_up_to_the_empty_line() {
-        let size = |bytes, fields, address_tokens| HeaderSize { bytes, fields, address_tokens };
+        let size = |bytes, fields, address_tokens| HeaderSize { bytes, fields, address_tokens, hops: 0 };
         assert_eq!(measure(b""), size(0, 0, 0));
         assert_eq!(measure(b"\r\nTo: a,b"), size(0, 0, 0));
         assert_eq!(measure(b"a: b\r\n\r\nc: d\r\n"), size(6, 1, 0));
@@ -83,5 +87,12 @@ mod tests {
         assert_eq!(measure(b"TO : a,\r\n b;c\\d\r\nSubject: e,f\r\n g,h\r\n"), size(37, 2, 3));
         assert_eq!(measure(b"no colon, no field\r\nnone\r\n"), size(26, 0, 0));
         assert_eq!(measure(b"a: b\r\n \r\n c\r\n\r\n"), size(13, 1, 0));
+    }
+
+    #[test]
+    fn hops_are_counted_in_the_header_only() {
+        let hops = |text: &str| measure(text.as_bytes()).hops;
+        assert_eq!(hops("Received: a\r\n\tby b\r\nRECEIVED : c\nreceived:\r\n\r\nReceived: d\r\n"), 3);
+        assert_eq!(hops("X-Received: a\r\nSubject: Received: b\r\n Received: c\r\nReceived\r\n"), 0);
     }
 }

@@ -10,9 +10,9 @@ use crate::config::RouteConfig;
 use crate::facts::{Facts, FactsError};
 use crate::verdict::Verdict;
 
-/// Most routes of a table: their ids, and one number that is no id
+/// Most routes of a table: their ids, and two numbers that are no ids
 /// (see [`Verdict::encode`]), fit into 16 bits.
-pub const ROUTES_MAX: usize = u16::MAX as usize - 1;
+pub const ROUTES_MAX: usize = u16::MAX as usize - 2;
 
 /// A route, by its place in the table.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -136,18 +136,22 @@ impl RouteTable {
         needs
     }
 
-    /// Finds the first route that matches, for each recipient.
+    /// Finds the first route that matches, for each recipient, unless the message
+    /// goes round in a loop.
     ///
     /// # Errors
     /// A limit is exceeded, or the message's part tree is malformed; what no
     /// condition had to ask for is not tested.
     pub fn judge(&self, transaction: &Transaction, facts: &mut Facts<'_>) -> Result<Verdict, FactsError> {
         facts.admit(transaction.recipients.len())?;
+        if facts.loops() {
+            return Ok(Verdict::Loop);
+        }
         let sender = transaction.sender.path.as_str();
         let mut common = Common { sender, answers: vec![None; self.slots], facts };
         let recipients = transaction.recipients.iter();
         let routes = recipients.map(|to| self.first_match(to.address.as_str(), &mut common));
-        Ok(Verdict { routes: routes.collect::<Result<_, _>>()? })
+        routes.collect::<Result<_, _>>().map(Verdict::Routes)
     }
 
     fn first_match(

@@ -1,5 +1,5 @@
-//! The verdict on a message: one route, or none, for each recipient; and its
-//! bytes on the way from the cell to the worker.
+//! The verdict on a message: one route, or none, for each recipient, or that it
+//! goes round in a loop; and its bytes on the way from the cell to the worker.
 //!
 //! A cell may be in the hands of the message it read. Its bytes must never be
 //! believed before length and every id were checked against the task.
@@ -12,14 +12,20 @@ const ENTRY_BYTES: usize = size_of::<u16>();
 /// The entry of a recipient without route.
 const NO_ROUTE: u16 = u16::MAX;
 
-const _: () = assert!(ROUTES_MAX <= NO_ROUTE as usize, "no id may look like NO_ROUTE");
+/// The only entry of a message that goes round in a loop.
+const LOOP: u16 = u16::MAX - 1;
 
-/// Which route applies to each recipient.
-#[derive(Debug, Clone, PartialEq, Eq, Default)]
-pub struct Verdict {
+const _: () = assert!(ROUTES_MAX <= LOOP as usize, "no id may look like LOOP or NO_ROUTE");
+
+/// What becomes of a message.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Verdict {
     /// The first route that matches, in the order of the recipients; `None`
     /// for a recipient whom no route matches.
-    pub routes: Vec<Option<RouteId>>,
+    Routes(Vec<Option<RouteId>>),
+    /// It has come through more than [`Limits::hops`](crate::Limits::hops) hosts:
+    /// nobody is to get it, and no route was asked.
+    Loop,
 }
 
 /// Why bytes are no verdict on the message that was asked about.
@@ -47,10 +53,15 @@ pub enum VerdictError {
 
 impl Verdict {
     /// The bytes: for each recipient the id, 16 bits, little endian; 65535 for
-    /// no route.
+    /// no route. One entry of 65534 for a loop, however many there are.
     #[must_use]
     pub fn encode(&self) -> Vec<u8> {
-        self.routes.iter().flat_map(|route| route.map_or(NO_ROUTE, |id| id.0).to_le_bytes()).collect()
+        match self {
+            Self::Routes(routes) => {
+                routes.iter().flat_map(|route| route.map_or(NO_ROUTE, |id| id.0).to_le_bytes()).collect()
+            }
+            Self::Loop => LOOP.to_le_bytes().to_vec(),
+        }
     }
 
     /// Reads bytes from a cell that was asked about so many recipients and
@@ -59,6 +70,9 @@ impl Verdict {
     /// # Errors
     /// The bytes don't answer the question.
     pub fn decode(bytes: &[u8], recipients: usize, routes: usize) -> Result<Self, VerdictError> {
+        if bytes == LOOP.to_le_bytes() {
+            return Ok(Self::Loop);
+        }
         let expected = recipients.saturating_mul(ENTRY_BYTES);
         let (entries, []) = bytes.as_chunks::<ENTRY_BYTES>() else {
             return Err(VerdictError::Length { expected, found: bytes.len() });
@@ -71,7 +85,7 @@ impl Verdict {
             id if usize::from(id) < routes => Ok(Some(RouteId(id))),
             id => Err(VerdictError::NoSuchRoute { recipient, id, routes }),
         });
-        Ok(Self { routes: routes.collect::<Result<_, _>>()? })
+        routes.collect::<Result<_, _>>().map(Self::Routes)
     }
 }
 
@@ -82,8 +96,17 @@ mod tests {
 
     #[test]
     fn bytes_are_little_endian_and_none_is_all_ones() {
-        let verdict = Verdict { routes: vec![Some(RouteId(0x0102)), None] };
+        let verdict = Verdict::Routes(vec![Some(RouteId(0x0102)), None]);
         assert_eq!(verdict.encode(), [2, 1, 255, 255]);
+    }
+
+    #[test]
+    fn a_loop_is_the_only_entry() {
+        assert_eq!(Verdict::Loop.encode(), [254, 255]);
+        assert_eq!(Verdict::decode(&[254, 255], 1, ROUTES_MAX), Ok(Verdict::Loop));
+        assert_eq!(Verdict::decode(&[254, 255], 3, 1), Ok(Verdict::Loop));
+        let error = VerdictError::NoSuchRoute { recipient: 2, id: LOOP, routes: 1 };
+        assert_eq!(Verdict::decode(&[0, 0, 254, 255], 2, 1), Err(error));
     }
 
     #[test]
@@ -94,7 +117,7 @@ mod tests {
         assert_eq!(Verdict::decode(&[], usize::MAX, 1), length(usize::MAX, 0));
         let error = VerdictError::NoSuchRoute { recipient: 2, id: 3, routes: 3 };
         assert_eq!(Verdict::decode(&[2, 0, 3, 0], 2, 3), Err(error));
-        assert_eq!(Verdict::decode(&[255, 255], 1, 0), Ok(Verdict { routes: vec![None] }));
+        assert_eq!(Verdict::decode(&[255, 255], 1, 0), Ok(Verdict::Routes(vec![None])));
     }
 
     proptest! {
@@ -107,8 +130,9 @@ mod tests {
         #[test]
         fn verdicts_round_trip(ids: Vec<Option<u16>>, routes in 1..=ROUTES_MAX) {
             let id = |id: u16| RouteId((usize::from(id) % routes) as u16);
-            let verdict = Verdict { routes: ids.into_iter().map(|route| route.map(id)).collect() };
-            prop_assert_eq!(Verdict::decode(&verdict.encode(), verdict.routes.len(), routes), Ok(verdict));
+            let recipients = ids.len();
+            let verdict = Verdict::Routes(ids.into_iter().map(|route| route.map(id)).collect());
+            prop_assert_eq!(Verdict::decode(&verdict.encode(), recipients, routes), Ok(verdict));
         }
     }
 }

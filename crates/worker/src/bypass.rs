@@ -7,7 +7,7 @@
 use std::collections::BTreeMap;
 
 use lazaret_envelope::Cause;
-use lazaret_route::Verdict;
+use lazaret_route::RouteId;
 use serde::{Deserialize, Serialize};
 
 /// The causes that mail can be passed for: those that a worker finds, of blame
@@ -84,8 +84,13 @@ impl From<Faults> for BTreeMap<String, FaultAction> {
 /// Which way a message goes to delivery.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Way {
-    /// As the routes say.
-    Routed(Verdict),
+    /// By the route of each recipient, in order.
+    Routed(Vec<RouteId>),
+    /// To nobody: it goes round in a loop.
+    Loop {
+        /// How many recipients there are.
+        recipients: usize,
+    },
     /// Past the routes: it faulted, and such mail is to pass.
     Bypass {
         /// The transport for all recipients.

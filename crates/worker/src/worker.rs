@@ -40,7 +40,7 @@ pub(crate) struct Worker {
 
 /// What became of a message in a cell.
 enum Outcome {
-    Verdict(Verdict),
+    Judged(Way),
     Fault(Box<Report>),
     /// Nothing that counts: it goes back as it was.
     PutBack,
@@ -172,7 +172,7 @@ impl Worker {
                 Ok(())
             }
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
-            Outcome::Verdict(verdict) => self.routed(claim, Way::Routed(verdict), &self.meter.judged),
+            Outcome::Judged(way) => self.routed(claim, way, &self.meter.judged),
         }
     }
 
@@ -373,12 +373,14 @@ impl Worker {
     fn verdict(&self, reporter: Reporter, envelope: &Envelope, budget: Budget, bytes: &[u8]) -> Outcome {
         let recipients = &envelope.transaction.recipients;
         let (cause, detail) = match Verdict::decode(bytes, recipients.len(), self.shared.setup.routes.len()) {
-            Ok(verdict) => match verdict.routes.iter().position(Option::is_none) {
-                None => return Outcome::Verdict(verdict),
-                Some(at) => {
-                    (Cause::NoRoute, format!("no route matches recipient <{}>", recipients[at].address))
-                }
-            },
+            Ok(Verdict::Loop) => return Outcome::Judged(Way::Loop { recipients: recipients.len() }),
+            Ok(Verdict::Routes(routes)) => {
+                let without = routes.iter().position(Option::is_none);
+                let Some(at) = without else {
+                    return Outcome::Judged(Way::Routed(routes.into_iter().flatten().collect()));
+                };
+                (Cause::NoRoute, format!("no route matches recipient <{}>", recipients[at].address))
+            }
             Err(error) => (Cause::InvalidVerdict, error.to_string()),
         };
         Outcome::Fault(Box::new(reporter.fault(cause, &detail, envelope, budget)))

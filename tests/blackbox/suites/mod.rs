@@ -14,6 +14,7 @@ mod faults;
 mod harness;
 mod interop;
 mod listeners;
+mod loops;
 mod mail;
 mod nexthop;
 mod noise;
@@ -45,6 +46,7 @@ pub fn all() -> Vec<Case> {
         pipe::cases(),
         service::cases(),
         bounce::cases(),
+        loops::cases(),
         check::cases(),
         interop::cases(),
         listeners::cases(),

@@ -63,6 +63,30 @@ fn the_sender_is_told_who_was_refused_and_the_message_goes() {
 }
 
 #[test]
+fn mail_that_goes_round_in_a_loop_ends() {
+    let rig = Rig::new(&[]);
+    let run = |sender, recipients: &[&str]| {
+        let transports = vec![TransportId::LOOP; recipients.len()];
+        rig.delivery.submit(Job { outbound: rig.spool.routed(sender, recipients, CONTENT), transports });
+        rig.settle();
+    };
+    assert_eq!(rig.delivery.status().len(), 2, "what has never had anything to do is not shown");
+    run("<s@x>", &["a@b", "c@d", "e@f NOTIFY=NEVER"]);
+    assert_eq!(rig.spool.counts(), [1, 0, 0, 0]);
+    let (_, content) = rig.notice();
+    for to in ["a@b", "c@d"] {
+        let told = format!("Final-Recipient: rfc822;{to}\r\nAction: failed\r\nStatus: 5.4.6\r\n");
+        assert!(content.contains(&told), "{content}");
+    }
+    assert!(!content.contains("e@f"), "{content}");
+    run("<>", &["a@b"]);
+    assert_eq!(rig.spool.counts(), [0, 0, 0, 1]);
+    assert!(rig.spool.report().contains("cause undeliverable\n"), "{}", rig.spool.report());
+    let status = rig.delivery.status().pop().unwrap();
+    assert_eq!((status.transport.as_str(), status.delivered, status.failed), ("loop", 0, 4));
+}
+
+#[test]
 fn who_was_refused_is_not_asked_again_and_told_of_once() {
     let rig = Rig::new(&[REFUSED, BUSY]);
     rig.run(&["a@b", "c@d", "e@f"], &["next"; 3]);

@@ -32,8 +32,10 @@ fn judge(table: &RouteTable, sender: &str, recipients: &[&str]) -> (Vec<Option<u
     let (limits, mut stages) = (Limits::default(), Vec::new());
     let mut observer = |stage| stages.push(stage);
     let mut facts = Facts::new(CONTENT, &limits, &mut observer);
-    let verdict = table.judge(&transaction(sender, recipients), &mut facts).unwrap();
-    (verdict.routes.into_iter().map(|route| route.map(|id| id.0)).collect(), stages)
+    let Verdict::Routes(routes) = table.judge(&transaction(sender, recipients), &mut facts).unwrap() else {
+        panic!("a loop of one hop");
+    };
+    (routes.into_iter().map(|route| route.map(|id| id.0)).collect(), stages)
 }
 
 /// Whether a route of these conditions takes a message from a@example.org to
@@ -146,6 +148,23 @@ fn recipients_are_limited() {
     assert!(table.judge(&transaction("", &["a@b"]), &mut facts).is_ok());
     let error = table.judge(&transaction("", &["a@b", "c@d"]), &mut facts).unwrap_err();
     assert_eq!(error.to_string(), "recipients: 2 exceeds the limit of 1");
+}
+
+#[test]
+fn a_loop_is_told_before_any_route_is_asked() {
+    let table = compile("[[route]]\nheader = { Received = '*' }\ndeliver = 'x'").unwrap();
+    let judged = |content: &str, hops| {
+        let (limits, mut stages) = (Limits { hops, ..Limits::default() }, Vec::new());
+        let mut observer = |stage| stages.push(stage);
+        let mut facts = Facts::new(content.as_bytes(), &limits, &mut observer);
+        let verdict = table.judge(&transaction("", &["a@b", "c@d"]), &mut facts).unwrap();
+        (verdict, !stages.is_empty())
+    };
+    let twice = "Received: a\r\nreceived: b\r\n\r\nReceived: c\r\n";
+    assert_eq!(judged(twice, 2), (Verdict::Routes(vec![Some(RouteId(0)); 2]), true));
+    assert_eq!(judged(twice, 1), (Verdict::Loop, false));
+    let most = "Received: x\r\n".repeat(Limits::default().hops);
+    assert!(matches!(judged(&most, Limits::default().hops).0, Verdict::Routes(_)));
 }
 
 #[test]

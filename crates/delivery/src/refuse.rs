@@ -1,0 +1,42 @@
+//! Delivery to nobody, and the senders are told: what becomes of mail that goes
+//! round in a loop.
+//!
+//! To the rest it is a transport whose next hop refuses everybody for good, so
+//! that the journal, the notice to the sender and mail from `<>`, of which nobody
+//! is told, are dealt with as with any refusal. It must never look at a message's
+//! bytes.
+
+use lazaret_envelope::Line;
+use tracing::warn;
+
+use crate::config::default_queue;
+use crate::parcel::Parcel;
+use crate::parked::PARKED_MAX;
+use crate::pool::Pool;
+use crate::transport::{Handled, Outcome, Transport};
+
+/// What stands in the journal where else the name of a transport does.
+const NAME: &str = "loop";
+
+/// What senders are told. RFC 3463 section 3.5: X.4.6 is "routing loop detected".
+const REPLY: &str = "5.4.6 too many hops: the message goes round in a loop";
+
+/// A transport that refuses everybody.
+#[derive(Debug)]
+pub(crate) struct Refuse(());
+
+/// The threads that refuse what goes round in a loop.
+pub(crate) fn pool_for_loops() -> Pool {
+    Pool::new(NAME, Transport::Refuse(Refuse(())), false, (1, default_queue()), PARKED_MAX)
+}
+
+impl Refuse {
+    /// Refuses the recipients at these places of the envelope.
+    pub(crate) fn take(&self, parcel: &Parcel<'_>, places: &[usize]) -> Handled {
+        let envelope = &parcel.message.envelope;
+        warn!(id = %envelope.id, from = %envelope.transaction.sender.path, recipients = places.len(),
+            "MAIL LOOP: refused, for it has come through more hosts than workers.limits.hops allows");
+        let refused = Outcome::Permanent(Line::escaped(REPLY));
+        Handled { outcomes: vec![refused; places.len()], trouble: None }
+    }
+}
