@@ -48,6 +48,8 @@ pub enum Step {
 pub enum Behaviour {
     /// Answers with this line, such as `451 4.3.0 not now`.
     Reply(&'static str),
+    /// Answers with this line and the recipient.
+    ReplyNaming(&'static str),
     /// Says nothing more, and keeps the connection.
     Hang,
     /// Says a byte now and then, for as long as the client listens.
@@ -280,6 +282,7 @@ impl Session {
     fn step(&mut self, step: Step, recipient: &str, usual: &str) -> io::Result<bool> {
         match self.rule(step, recipient) {
             None => self.say(usual).map(|()| true),
+            Some(Behaviour::ReplyNaming(line)) => self.say(&format!("{line} <{recipient}>")).map(|()| false),
             Some(behaviour) => self.act(behaviour).map(|()| false),
         }
     }
@@ -300,7 +303,9 @@ impl Session {
 
     fn act(&mut self, behaviour: Behaviour) -> io::Result<()> {
         match behaviour {
-            Behaviour::Reply(line) | Behaviour::ReplyEvery(_, line) => self.say(line),
+            Behaviour::Reply(line) | Behaviour::ReplyNaming(line) | Behaviour::ReplyEvery(_, line) => {
+                self.say(line)
+            }
             Behaviour::Close => Err(io::ErrorKind::ConnectionAborted.into()),
             Behaviour::Drip => loop {
                 self.reader.get_mut().write_all(b"2")?;

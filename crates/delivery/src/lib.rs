@@ -21,6 +21,7 @@ mod cutoff;
 mod delivery;
 mod discard;
 mod endpoint;
+mod failures;
 mod lines;
 mod maildir;
 mod next_hop;

@@ -7,12 +7,12 @@
 
 use std::collections::HashSet;
 
-use lazaret_envelope::{Line, MessageId, Timestamp};
-use lazaret_spool::{Done, Key, Message, Quarantined, SpoolError, Unreadable};
+use lazaret_envelope::{Address, Envelope, Line, MessageId, Timestamp};
+use lazaret_spool::{Done, Key, Quarantined, SpoolError, Unreadable};
 use tracing::info;
 
 use crate::Config;
-use crate::tell::Teller;
+use crate::tell::{Teller, unsettled};
 
 /// What the sender is told that the next hop said.
 const REPLY: &str = "it was returned by the administrator of this mail system";
@@ -57,11 +57,9 @@ pub fn bounce(quarantined: Quarantined, config: &Config) -> Result<Option<Messag
         return Err(BounceError::Nobody(id));
     }
     let history = quarantined.history();
-    let mut settled = HashSet::new();
-    history.visit(|done| settled.extend(done.settles().map(|key| key.original)))?;
-    let refused = refusals(&message, settled);
-    if !refused.is_empty() {
-        history.note(&refused)?;
+    let open = unsettled(&history, &message.envelope)?;
+    if !open.is_empty() {
+        history.note(refusals(&message.envelope, open))?;
     }
     let is_final = |name: &Line| config.transports.get(name.as_str()).is_some_and(|found| found.is_final());
     let teller = Teller { hostname: &config.hostname, retry: &config.retry, is_final: &is_final };
@@ -71,15 +69,13 @@ pub fn bounce(quarantined: Quarantined, config: &Config) -> Result<Option<Messag
     Ok(told)
 }
 
-/// A line for everybody who has not got it.
-fn refusals(message: &Message, mut settled: HashSet<lazaret_envelope::Address>) -> Vec<Done> {
+/// A line for everybody who has not got it, in the order of the envelope.
+fn refusals<'a>(envelope: &'a Envelope, mut open: HashSet<&'a Address>) -> impl Iterator<Item = Done> {
     let (time, reply) = (Timestamp::now(), Line::escaped(REPLY));
-    let recipients = message.envelope.transaction.recipients.iter().map(|recipient| &recipient.address);
-    let left = recipients.filter(|recipient| settled.insert((*recipient).clone()));
-    let key = |to: &lazaret_envelope::Address| Key {
-        original: to.clone(),
-        transport: Line::escaped(TRANSPORT),
-        final_address: to.clone(),
-    };
-    left.map(|to| Done::Refused { time, key: key(to), reply: reply.clone() }).collect()
+    let recipients = envelope.transaction.recipients.iter().map(|recipient| &recipient.address);
+    recipients.filter(move |recipient| open.remove(recipient)).map(move |to| {
+        let key =
+            Key { original: to.clone(), transport: Line::escaped(TRANSPORT), final_address: to.clone() };
+        Done::Refused { time, key, reply: reply.clone() }
+    })
 }

@@ -33,6 +33,9 @@ const STAND_BY_RENAMES: u32 = 4;
 /// How often a journal without room on its disk is tried again.
 const NOTE_TRIES: u32 = 30;
 
+/// Lines that are held before they are noted, where there may be very many.
+const UNNOTED_MAX: usize = 1000;
+
 /// Pause between two tries.
 const NOTE_PAUSE: Duration = Duration::from_secs(1);
 
@@ -91,7 +94,10 @@ impl Shared {
                     transport.into_iter().for_each(|id| task.put_off(id));
                     break;
                 }
-                Ok(handled) => account(pool, task, &message.envelope, (now, later), handled),
+                Ok(handled) => match self.account(pool, task, &message.envelope, (now, later), handled)? {
+                    Some(left) => left,
+                    None => return Ok(Fate::Wait),
+                },
                 Err(damaged) => return Ok(Fate::Quarantine(Cause::Damaged, damaged.0)),
             };
         }
@@ -194,7 +200,6 @@ impl Shared {
     /// Whoever a message's remaining transports would have to serve has failed.
     fn give_up_untried(&self, task: &mut Task, envelope: &Envelope) -> Result<Fate, SpoolError> {
         let journal = task.outbound.journal()?;
-        let time = Timestamp::now();
         task.last_try = true;
         while let Some(pool) = task.next_transport().and_then(|id| self.pool(id)) {
             let places = match task.begin(&pool.name, envelope, &journal) {
@@ -202,12 +207,76 @@ impl Shared {
                 Err(fate) => return Ok(fate),
             };
             let trouble = format!("not asked now: in trouble for {}", Span(pool.transport.troubled_for()));
-            for place in places {
-                let outcome = Outcome::Transient(Line::escaped(&trouble));
-                task.take(key(envelope, place, &pool.name), outcome, time);
+            if !self.give_up(pool, task, envelope, &places, &Line::escaped(trouble))? {
+                return Ok(Fate::Wait);
             }
         }
         Ok(task.fate())
+    }
+
+    /// Who was not even tried in the last round has failed for good, however many
+    /// they are: noted lot by lot. `false` if there is no room for that.
+    fn give_up(
+        &self,
+        pool: &Pool,
+        task: &mut Task,
+        envelope: &Envelope,
+        places: &[usize],
+        trouble: &Line,
+    ) -> Result<bool, SpoolError> {
+        let time = Timestamp::now();
+        for lot in places.chunks(UNNOTED_MAX) {
+            if !self.note(task)? {
+                return Ok(false);
+            }
+            for &place in lot {
+                let asks = Asks::from(&envelope.transaction.recipients[place].params);
+                let outcome = Outcome::Transient(trouble.clone());
+                task.take(key(envelope, place, &pool.name), outcome, asks, time);
+            }
+        }
+        Ok(true)
+    }
+
+    /// Takes in what became of a transaction with the first of two lots of
+    /// recipients; returns those who are left to be tried, `None` if there is no
+    /// room to write down what became of them.
+    fn account<'a>(
+        &self,
+        pool: &Pool,
+        task: &mut Task,
+        envelope: &Envelope,
+        (now, later): (&'a [usize], &'a [usize]),
+        handled: Handled,
+    ) -> Result<Option<&'a [usize]>, SpoolError> {
+        let time = Timestamp::now();
+        let tried = handled.outcomes.len();
+        for (&place, outcome) in now.iter().zip(handled.outcomes) {
+            pool.count(&outcome, time);
+            let key = key(envelope, place, &pool.name);
+            if let Outcome::Delivered(reply) | Outcome::Relayed(reply) = &outcome {
+                debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
+            }
+            let asks = Asks::from(&envelope.transaction.recipients[place].params);
+            task.take(key, outcome, asks, time);
+        }
+        let Some(trouble) = handled.trouble else {
+            pool.moves();
+            return Ok(Some(later));
+        };
+        let untried = [&now[tried..], later];
+        let count = untried.iter().map(|places| places.len()).sum();
+        pool.count_failed(count, trouble.clone(), time);
+        if task.last_try && !self.is_stopping() {
+            for places in untried {
+                if !self.give_up(pool, task, envelope, places, &trouble)? {
+                    return Ok(None);
+                }
+            }
+        } else if let Some(&first) = untried.into_iter().flatten().next() {
+            task.skip(key(envelope, first, &pool.name), count, trouble, time);
+        }
+        Ok(Some(&[]))
     }
 
     /// Whether who can't get a message now never will.
@@ -224,6 +293,7 @@ impl Shared {
         let Some(pool) = troubled.filter(|_| !self.is_stopping() && !self.is_broken()) else {
             return self.conclude(task, Fate::Wait, Some(envelope));
         };
+        task.end_round();
         if let Err(error) = self.note(&mut task) {
             return self.landed(Err(error));
         }
@@ -269,7 +339,10 @@ impl Shared {
         }
         match fate {
             Fate::Done | Fate::Gone => Ok(()),
-            _ => self.note(task).map(drop),
+            _ => {
+                task.end_round();
+                self.note(task).map(drop)
+            }
         }
     }
 
@@ -297,43 +370,6 @@ impl Shared {
 /// Where a message stands among those that wait for a transport.
 pub(crate) fn place(waiting: &Waiting) -> Place {
     (waiting.name.attempts, waiting.name.id)
-}
-
-/// Takes in what became of a transaction with the first of two lots of
-/// recipients; returns those who are left to be tried.
-fn account<'a>(
-    pool: &Pool,
-    task: &mut Task,
-    envelope: &Envelope,
-    (now, later): (&'a [usize], &'a [usize]),
-    handled: Handled,
-) -> &'a [usize] {
-    let time = Timestamp::now();
-    let tried = handled.outcomes.len();
-    for (&place, outcome) in now.iter().zip(handled.outcomes) {
-        pool.count(&outcome, time);
-        let key = key(envelope, place, &pool.name);
-        if let Outcome::Delivered(reply) | Outcome::Relayed(reply) = &outcome {
-            debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
-        }
-        let asks = Asks::from(&envelope.transaction.recipients[place].params);
-        task.take(key, outcome.told_if(asks.success), time);
-    }
-    let Some(trouble) = handled.trouble else {
-        pool.moves();
-        return later;
-    };
-    let mut untried = now[tried..].iter().chain(later).peekable();
-    let count = untried.clone().count();
-    if task.last_try {
-        for &place in untried {
-            task.take(key(envelope, place, &pool.name), Outcome::Transient(trouble.clone()), time);
-        }
-    } else if let Some(&&first) = untried.peek() {
-        task.skip(key(envelope, first, &pool.name), count, &trouble, time);
-    }
-    pool.count_failed(count, trouble, time);
-    &[]
 }
 
 /// What becomes of a message that can't be opened.

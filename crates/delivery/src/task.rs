@@ -1,19 +1,19 @@
 //! A message on its way through the transports that its recipients need, and
 //! what became of it so far.
 //!
-//! The replies of one transaction are held; those before stand in the journal.
-//! A task must never forget that somebody failed.
+//! Whom a transaction has settled is held until he stands in the journal, before
+//! the next one begins; who failed for now until the end of the round, in few
+//! lines. A task must never forget that somebody failed.
 
 use std::collections::{HashSet, VecDeque};
 
 use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
 use lazaret_spool::{Done, Journal, Key, Outbound};
 
+use crate::failures::Failures;
+use crate::tell::Asks;
 use crate::transport::Outcome;
 use crate::{Job, TransportId};
-
-/// Most tries that a report lists; `lazaret-envelope` writes no more.
-const ATTEMPTS_MAX: usize = 100;
 
 /// A message in the hands of the deliveries.
 #[derive(Debug)]
@@ -25,6 +25,7 @@ pub(crate) struct Task {
     remaining: VecDeque<TransportId>,
     /// What was done and does not stand in the journal yet.
     pub(crate) unnoted: Vec<Done>,
+    pub(crate) failures: Failures,
     tally: Tally,
     /// It has been tried for long enough: who can't get it now never will.
     pub(crate) last_try: bool,
@@ -38,8 +39,9 @@ pub(crate) struct Task {
 #[derive(Debug, Default)]
 struct Tally {
     transient: usize,
-    /// The first failure.
-    first: Option<Line>,
+    /// The first failure; that of the next hop, if there were recipients who could
+    /// not even be tried.
+    trouble: Option<Line>,
 }
 
 /// What is to become of a message.
@@ -70,6 +72,7 @@ impl Task {
             transports: job.transports,
             remaining,
             unnoted: Vec::new(),
+            failures: Failures::default(),
             tally: Tally::default(),
             last_try: false,
             has_refusals: false,
@@ -96,7 +99,7 @@ impl Task {
 
     /// Whether somebody was tried and did not get it.
     pub(crate) fn has_failed(&self) -> bool {
-        self.tally.first.is_some()
+        self.tally.trouble.is_some()
     }
 
     /// The places of the recipients that the next transport, of this name, still
@@ -122,14 +125,14 @@ impl Task {
         let first = mine.filter(|&place| seen.insert(&recipients[place].address));
         self.has_refusals |= journal.has_refusals();
         self.delay_told |= journal.delay_told;
-        let has_lines = !journal.delivered.is_empty() || journal.has_refusals();
+        let has_lines = journal.delivered() > 0 || journal.has_refusals();
         let done = |place: usize| has_lines && journal.is_settled(&key(envelope, place, name));
         Ok(first.filter(|&place| !done(place)).collect())
     }
 
-    /// Takes in what became of one recipient.
-    pub(crate) fn take(&mut self, key: Key, outcome: Outcome, time: Timestamp) {
-        match outcome {
+    /// Takes in what became of one recipient, of whom the sender asks this.
+    pub(crate) fn take(&mut self, key: Key, outcome: Outcome, asks: Asks, time: Timestamp) {
+        match outcome.told_if(asks.success) {
             Outcome::Delivered(reply) => self.unnoted.push(Done::Delivered { time, key, reply }),
             Outcome::Relayed(reply) => self.unnoted.push(Done::Relayed { time, key, reply }),
             Outcome::Transient(reply) if self.last_try => {
@@ -140,7 +143,10 @@ impl Task {
             Outcome::Transient(reply) => {
                 self.tally.transient += 1;
                 self.fails(&reply);
-                self.unnoted.push(Done::Failed { time, key, reply });
+                if asks.delay {
+                    self.failures.remember(&key.original, &reply, time);
+                }
+                self.failures.add(key, 0, reply, time);
             }
             Outcome::Permanent(reply) => {
                 self.fails(&reply);
@@ -151,30 +157,36 @@ impl Task {
     }
 
     /// Takes in that so many recipients, of whom this is the first, were not
-    /// even tried. One line stands for all of them.
-    pub(crate) fn skip(&mut self, key: Key, count: usize, trouble: &Line, time: Timestamp) {
+    /// even tried.
+    pub(crate) fn skip(&mut self, key: Key, count: usize, trouble: Line, time: Timestamp) {
         self.tally.transient += count;
-        let others = if count > 1 { format!(" (and {} more recipients)", count - 1) } else { String::new() };
-        let reply = Line::escaped(format!("{trouble}{others}"));
-        self.fails(trouble);
-        self.unnoted.push(Done::Failed { time, key, reply });
+        self.tally.trouble = Some(trouble.clone());
+        self.failures.add(key, count.saturating_sub(1), trouble, time);
     }
 
-    /// The first failure of this round.
+    /// What is wrong with those who were not even tried in this round.
     pub(crate) fn trouble(&self) -> Line {
-        self.tally.first.clone().unwrap_or_default()
+        self.tally.trouble.clone().unwrap_or_default()
     }
 
     fn fails(&mut self, reply: &Line) {
-        self.tally.first.get_or_insert_with(|| reply.clone());
+        self.tally.trouble.get_or_insert_with(|| reply.clone());
     }
 
-    /// Deliveries are being stopped: whoever failed just now may have failed because
-    /// of that. Whether somebody did.
+    /// Nobody is tried any more before the message moves on: who failed is to be
+    /// noted.
+    pub(crate) fn end_round(&mut self) {
+        self.unnoted.extend(self.failures.lines());
+    }
+
+    /// Deliveries are being stopped: whoever failed may have failed because of that.
+    /// Whether somebody did.
     pub(crate) fn forget_failures(&mut self) -> bool {
         let before = self.unnoted.len();
         self.unnoted.retain(|done| !matches!(done, Done::Failed { .. } | Done::Expired { .. }));
-        self.unnoted.len() < before
+        let failed = self.unnoted.len() < before || !self.failures.is_empty();
+        self.failures = Failures::default();
+        failed
     }
 
     /// What is to become of it once a transport has done its work.
@@ -189,11 +201,10 @@ impl Task {
     /// The report on a message that the next hop has refused for good and of which
     /// nobody can be told, with the latest of what its journal says.
     pub(crate) fn undeliverable(&mut self, envelope: &Envelope, journal: Journal, now: Timestamp) -> Report {
-        let last = || journal.attempts.last().map(|attempt| attempt.what.clone());
-        let first = self.tally.first.take().or_else(last).unwrap_or_default();
-        let mut report = Report::new(envelope.id, Cause::Undeliverable, first, now).about(envelope);
-        report.attempts = journal.attempts;
-        report.attempts.drain(..report.attempts.len().saturating_sub(ATTEMPTS_MAX));
+        let last = || journal.attempts.back().map(|attempt| attempt.what.clone());
+        let trouble = self.tally.trouble.take().or_else(last).unwrap_or_default();
+        let mut report = Report::new(envelope.id, Cause::Undeliverable, trouble, now).about(envelope);
+        report.attempts = journal.attempts.into();
         report
     }
 }

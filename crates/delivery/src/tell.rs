@@ -87,7 +87,7 @@ impl Shared {
         let teller = Teller { hostname: &self.hostname, retry: &self.retry, is_final: &is_final };
         teller.outcomes(&history, message)?;
         if delay {
-            teller.delay(&history, message, &task.trouble())?;
+            teller.delay(&history, message, task)?;
         }
         Ok(fate)
     }
@@ -123,27 +123,21 @@ impl Teller<'_> {
         self.send(history, message, owed, Told::Outcomes)
     }
 
-    /// Tells of every recipient who has not got it yet; `trouble` is what is wrong
-    /// with those who were not even tried.
+    /// Tells of every recipient who has not got it yet, with what was said of him in
+    /// this round.
     fn delay(
         &self,
         history: &History<'_>,
         message: &Message,
-        trouble: &Line,
+        task: &Task,
     ) -> Result<Option<Accepted>, SpoolError> {
         let envelope = &message.envelope;
         let mut owed = Owed::new(envelope);
-        let (mut settled, mut last) = (HashSet::new(), HashMap::new());
-        history.visit(|done| match done {
-            Done::Failed { time, key, reply } if owed.asks(&key.original).delay => {
-                last.insert(key.original, (time, reply));
-            }
-            done => settled.extend(done.settles().map(|key| key.original)),
-        })?;
+        let mut open = unsettled(history, envelope)?;
         let now = Timestamp::now();
         for Recipient { address, .. } in &envelope.transaction.recipients {
-            if settled.insert(address.clone()) {
-                let (time, reply) = last.remove(address).unwrap_or_else(|| (now, trouble.clone()));
+            if open.remove(address) {
+                let (time, reply) = task.failures.latest(address).unwrap_or_else(|| (now, task.trouble()));
                 owed.add(address, Action::Delayed, time, reply);
             }
         }
@@ -179,6 +173,21 @@ impl Teller<'_> {
             "sender told");
         Ok(Some(accepted))
     }
+}
+
+/// The recipients of whom the journal does not say that nothing more is to be done.
+pub(crate) fn unsettled<'a>(
+    history: &History<'_>,
+    envelope: &'a Envelope,
+) -> Result<HashSet<&'a Address>, SpoolError> {
+    let recipients = envelope.transaction.recipients.iter();
+    let mut open: HashSet<&Address> = recipients.map(|recipient| &recipient.address).collect();
+    history.visit(|done| {
+        if let Some(key) = done.settles() {
+            open.remove(&key.original);
+        }
+    })?;
+    Ok(open)
 }
 
 /// What a sender is to be told, in bounded memory.

@@ -267,11 +267,10 @@ fn when_the_next_hop_is_gone_the_rest_is_not_tried() {
     rig.run(&recipients, &vec!["next"; 1500]);
     assert_eq!((rig.server.count("connected"), rig.spool.counts()), (1, [0, 0, 1, 0]));
     let journal = rig.spool.journals();
-    assert_eq!(journal.matches("failed ").count(), 1001);
-    assert!(
-        journal.contains("<u1000@b>") && journal.contains("(and 499 more recipients)"),
-        "one line for the rest"
-    );
+    let lines: Vec<&str> = journal.lines().filter(|line| line.starts_with("failed ")).collect();
+    let [asked, rest] = lines[..] else { panic!("{lines:?}") };
+    assert!(asked.contains("<u0@b>") && asked.ends_with(" (and 999 more recipients)"), "{asked}");
+    assert!(rest.contains("<u1000@b>") && rest.ends_with(" (and 499 more recipients)"), "{rest}");
     assert_eq!(rig.status("next").failed, 1500);
 }
 

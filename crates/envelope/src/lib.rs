@@ -33,7 +33,7 @@ pub use line::{LINE_BYTES_MAX, Line, LineError};
 pub use mailboxes::{MailboxesError, mailboxes};
 pub use origin::{Forwarded, Origin, Protocol};
 pub use params::{Body, MailParams, Notify, Orcpt, ParamError, RcptParams, Ret, Xtext};
-pub use report::{Attempt, Budget, Fingerprint, Report, Usage};
+pub use report::{ATTEMPTS_MAX, Attempt, Budget, Fingerprint, Report, Usage};
 pub use text::{Reason, TextError};
 pub use units::{ByteSize, Span, UnitError, span};
 

@@ -23,8 +23,8 @@ const HEADING: &str = "lazaret-report 1";
 /// Most recipients that a report names; it gives the number of all.
 const RECIPIENTS_NAMED_MAX: usize = 10;
 
-/// Most attempts that a report lists.
-const ATTEMPTS_MAX: usize = 100;
+/// Most attempts that a report lists: the latest.
+pub const ATTEMPTS_MAX: usize = 100;
 
 /// What a message cost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -207,7 +207,7 @@ impl fmt::Display for Report {
             writeln!(f, "budget-cpu-time-ms {}", Millis(budget.cpu))?;
             writeln!(f, "budget-wall-time-ms {}", Millis(budget.wall))?;
         }
-        for attempt in self.attempts.iter().take(ATTEMPTS_MAX) {
+        for attempt in &self.attempts[self.attempts.len().saturating_sub(ATTEMPTS_MAX)..] {
             writeln!(f, "attempt {} {}", attempt.time, attempt.what)?;
         }
         if let Some(Fingerprint { digest, bytes, terms }) = self.fingerprint {
@@ -414,6 +414,16 @@ mod tests {
         report.summary = None;
         report.usage = None;
         assert_eq!(Report::parse(report.to_string().as_bytes()), Ok(report));
+    }
+
+    #[test]
+    fn of_many_attempts_the_latest_are_listed() {
+        let mut report = report();
+        let [Attempt { time, .. }] = report.attempts[..] else { panic!("one attempt") };
+        let what = |number| Line::escaped(format!("try {number}"));
+        report.attempts = (0..150).map(|number| Attempt { time, what: what(number) }).collect();
+        let read = Report::parse(report.to_string().as_bytes()).unwrap().attempts;
+        assert_eq!((read.len(), &read[0].what, &read[99].what), (ATTEMPTS_MAX, &what(50), &what(149)));
     }
 
     #[test]

@@ -4,6 +4,7 @@
 //! The one who holds the message holds this. It must never say that a sender was
 //! told before the notice is safe.
 
+use std::borrow::Borrow;
 use std::io;
 
 use lazaret_envelope::{Line, MessageId, Origin, Protocol, Transaction};
@@ -62,7 +63,7 @@ impl<'a> History<'a> {
     ///
     /// # Errors
     /// The journal can't be written.
-    pub fn note(&self, done: &[Done]) -> Result<(), SpoolError> {
+    pub fn note(&self, done: impl IntoIterator<Item: Borrow<Done>>) -> Result<(), SpoolError> {
         self.owner.append_journal(self.id, done)
     }
 
@@ -88,11 +89,11 @@ impl<'a> History<'a> {
         };
         #[cfg(test)]
         if sabotage::is(Sabotage::ToldBeforeNotice) {
-            self.note(std::slice::from_ref(&line))?;
+            self.note([&line])?;
             return notice.commit();
         }
         let accepted = notice.commit()?;
-        self.note(&[line])?;
+        self.note([line])?;
         Ok(accepted)
     }
 }
@@ -114,13 +115,16 @@ impl Owner {
         }
     }
 
-    pub(crate) fn append_journal(&self, id: MessageId, done: &[Done]) -> Result<(), SpoolError> {
+    pub(crate) fn append_journal(
+        &self,
+        id: MessageId,
+        done: impl IntoIterator<Item: Borrow<Done>>,
+    ) -> Result<(), SpoolError> {
         let name = crate::layout::journal_name(id);
         let operation = || format!("write journal/{name}");
         let opened = self.spool.storage.open_append(Dir::Journal, &name).context(operation);
         let (mut file, created) = opened.map_err(|error| self.spool.or_displaced(&[Dir::Journal], error))?;
-        let text = Journal::text(&*file, done).context(operation)?;
-        let written = file.append(text.as_bytes()).and_then(|()| file.sync());
+        let written = Journal::append(&mut *file, done);
         if created && written.is_err() {
             // Whoever finds it there takes its name for durable, and it may not be.
             self.remove_if_there(Dir::Journal, &name)?;

@@ -5,141 +5,36 @@
 //! sender was told. The last line may be torn by a crash; a line that can't be
 //! read must never hide the others.
 
-use std::collections::HashSet;
-use std::fmt::{self, Write};
-use std::io;
+mod line;
 
-use lazaret_envelope::{Address, Attempt, Line, MessageId, Timestamp, take_path};
+use std::borrow::Borrow;
+use std::collections::{HashSet, VecDeque};
+use std::fmt::{Display, Write as _};
+use std::io::{self, BufRead, BufReader, Read, Write as _};
+
+use lazaret_envelope::{ATTEMPTS_MAX, Attempt, LINE_BYTES_MAX, Line, Timestamp};
 
 use crate::storage::StoredFile;
+use line::parse_line;
+pub use line::{Done, JOURNAL_WORDS, Key};
 
 /// First line of every journal: the kind of document and its version.
 const HEADING: &str = "lazaret-journal 1";
 
-/// Longest journal that is read, in bytes.
-const JOURNAL_BYTES_MAX: u64 = 1 << 30;
+/// Bytes that are read or appended in one go, more or less.
+const BLOCK_BYTES: usize = 64 << 10;
 
-/// What a recipient's delivery is known by.
-#[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Key {
-    /// The recipient in the envelope.
-    pub original: Address,
-    /// The transport that took it.
-    pub transport: Line,
-    /// The address that the transport was given.
-    pub final_address: Address,
-}
-
-/// One line of a journal.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Done {
-    /// A recipient has the message.
-    Delivered {
-        /// When.
-        time: Timestamp,
-        /// Who, how, where.
-        key: Key,
-        /// The reply of the next hop, or where the copy lies.
-        reply: Line,
-    },
-    /// A recipient could not be given the message for now.
-    Failed {
-        /// When.
-        time: Timestamp,
-        /// Who, how, where.
-        key: Key,
-        /// The reply of the next hop, or what else was wrong.
-        reply: Line,
-    },
-    /// A recipient has been given to a next hop that will tell the sender nothing
-    /// of it (RFC 3461 section 5.2.2: "relayed").
-    Relayed {
-        /// When.
-        time: Timestamp,
-        /// Who, how, where.
-        key: Key,
-        /// The reply of the next hop.
-        reply: Line,
-    },
-    /// A recipient will never get it: the next hop said so.
-    Refused {
-        /// When.
-        time: Timestamp,
-        /// Who, how, where.
-        key: Key,
-        /// The reply of the next hop, or what else was wrong.
-        reply: Line,
-    },
-    /// A recipient will never get it: it was tried for long enough.
-    Expired {
-        /// When.
-        time: Timestamp,
-        /// Who, how, where.
-        key: Key,
-        /// The last reply of the next hop, or what else was wrong.
-        reply: Line,
-    },
-    /// The work on the message was cut short.
-    Interrupted(Attempt),
-    /// The sender was told of every recipient above.
-    Reported {
-        /// When.
-        time: Timestamp,
-        /// In which message.
-        notice: MessageId,
-    },
-    /// The sender was told that it takes longer.
-    Delayed {
-        /// When.
-        time: Timestamp,
-        /// In which message.
-        notice: MessageId,
-    },
-    /// Nobody is told of the refusals above, and they don't count any more: a
-    /// person decides.
-    Reopened {
-        /// When.
-        time: Timestamp,
-    },
-}
-
-impl Done {
-    /// The recipient for whom this line says that nothing more is to be done.
-    #[must_use]
-    pub fn settles(self) -> Option<Key> {
-        match self {
-            Self::Delivered { key, .. }
-            | Self::Relayed { key, .. }
-            | Self::Refused { key, .. }
-            | Self::Expired { key, .. } => Some(key),
-            _ => None,
-        }
-    }
-}
-
-/// The words that lines of a journal begin with.
-pub const JOURNAL_WORDS: [&str; 9] = [
-    "delivered",
-    "failed",
-    "relayed",
-    "refused",
-    "expired",
-    "interrupted",
-    "reported",
-    "delayed",
-    "reopened",
-];
-
-/// What a journal says.
+/// What a journal says, in memory that does not depend on its length but on the
+/// recipients in it: 16 bytes each.
 #[derive(Debug, Default)]
 pub struct Journal {
     /// The recipients that have the message.
-    pub delivered: HashSet<Key>,
+    delivered: HashSet<Trace>,
     /// Those who will never get it, by original and final address: whichever
     /// transport refused them, the sender was told that they have failed.
-    refused: HashSet<(Address, Address)>,
-    /// What came to nothing, oldest first.
-    pub attempts: Vec<Attempt>,
+    refused: HashSet<Trace>,
+    /// The latest of what came to nothing, oldest first, at most [`ATTEMPTS_MAX`].
+    pub attempts: VecDeque<Attempt>,
     /// Recipients that got it of whom the sender was not told.
     pub untold_successes: usize,
     /// Recipients that will never get it of whom the sender was not told.
@@ -148,34 +43,70 @@ pub struct Journal {
     pub delay_told: bool,
 }
 
+/// What is kept of a recipient: half of a BLAKE3 digest. That two are the same is
+/// as unlikely as that another message has the digest of this one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+struct Trace([u8; 16]);
+
+impl Trace {
+    fn of(text: impl Display) -> Self {
+        let mut hasher = blake3::Hasher::new();
+        // A hasher takes whatever it is given.
+        let _ = write!(hasher, "{text}");
+        let mut trace = [0; 16];
+        hasher.finalize_xof().fill(&mut trace);
+        Self(trace)
+    }
+
+    /// Of a recipient, whichever the transport.
+    fn anywhere(key: &Key) -> Self {
+        Self::of(format_args!("<{}> <{}>", key.original, key.final_address))
+    }
+}
+
 impl Journal {
-    /// The text to append to a journal. Ends whatever stands before it, even if
+    /// Appends to a journal and syncs it. Ends whatever stands before, even if
     /// that reads well: after a failed fsync what is seen may not be what is on
     /// the disk. One of which a crash has left nothing but the name begins anew.
-    pub(crate) fn text(file: &dyn StoredFile, done: &[Done]) -> io::Result<String> {
+    pub(crate) fn append(
+        file: &mut dyn StoredFile,
+        done: impl IntoIterator<Item: Borrow<Done>>,
+    ) -> io::Result<()> {
         let mut text = if file.status()?.size == 0 { format!("{HEADING}\n") } else { "\n".to_owned() };
         for line in done {
-            let _ = writeln!(text, "{line}");
+            let _ = writeln!(text, "{}", line.borrow());
+            if text.len() >= BLOCK_BYTES {
+                file.append(text.as_bytes())?;
+                text.clear();
+            }
         }
-        Ok(text)
+        file.append(text.as_bytes())?;
+        file.sync()
     }
 
     /// Reads a journal, leaving out what can't be understood.
     pub(crate) fn read(file: &dyn StoredFile) -> io::Result<Self> {
-        Ok(Self::parse(&bytes(file)?))
+        let mut journal = Self::default();
+        Self::visit(file, &mut |done| journal.take(done))?;
+        Ok(journal)
     }
 
     /// Reads a journal line by line, leaving out what can't be understood.
     pub(crate) fn visit(file: &dyn StoredFile, visit: &mut dyn FnMut(Done)) -> io::Result<()> {
-        lines(&bytes(file)?).for_each(visit);
-        Ok(())
+        lines(BufReader::with_capacity(BLOCK_BYTES, FromStart { file, offset: 0 }), visit)
     }
 
     /// Whether nothing more is to be done for a recipient.
     #[must_use]
     pub fn is_settled(&self, key: &Key) -> bool {
-        let refused = || self.refused.contains(&(key.original.clone(), key.final_address.clone()));
-        self.delivered.contains(key) || (!self.refused.is_empty() && refused())
+        (!self.delivered.is_empty() && self.delivered.contains(&Trace::of(key)))
+            || (!self.refused.is_empty() && self.refused.contains(&Trace::anywhere(key)))
+    }
+
+    /// How many recipients have the message.
+    #[must_use]
+    pub fn delivered(&self) -> usize {
+        self.delivered.len()
     }
 
     /// Whether somebody will never get it.
@@ -192,31 +123,33 @@ impl Journal {
         if HEADING.as_bytes().starts_with(&heading[..count]) {
             return Ok(false);
         }
-        let journal = Self::read(file)?;
-        Ok(journal.delivered.is_empty() && journal.attempts.is_empty())
+        let mut nothing = true;
+        Self::visit(file, &mut |_| nothing = false)?;
+        Ok(nothing)
     }
 
     /// Parses a journal's text, leaving out what can't be understood.
     #[must_use]
     pub fn parse(bytes: &[u8]) -> Self {
         let mut journal = Self::default();
-        lines(bytes).for_each(|done| journal.take(done));
+        // Bytes in memory can always be read.
+        let _ = lines(bytes, &mut |done| journal.take(done));
         journal
     }
 
     fn take(&mut self, done: Done) {
         match done {
             Done::Delivered { key, .. } | Done::Relayed { key, .. } => {
-                self.delivered.insert(key);
+                self.delivered.insert(Trace::of(&key));
                 self.untold_successes += 1;
             }
             Done::Failed { time, key, reply } => self.came_to_nothing(time, &key, &reply),
             Done::Refused { time, key, reply } | Done::Expired { time, key, reply } => {
                 self.came_to_nothing(time, &key, &reply);
-                self.refused.insert((key.original, key.final_address));
+                self.refused.insert(Trace::anywhere(&key));
                 self.untold_failures += 1;
             }
-            Done::Interrupted(attempt) => self.attempts.push(attempt),
+            Done::Interrupted(attempt) => self.attempt(attempt),
             Done::Reported { .. } => (self.untold_successes, self.untold_failures) = (0, 0),
             Done::Delayed { .. } => self.delay_told = true,
             Done::Reopened { .. } => {
@@ -228,84 +161,52 @@ impl Journal {
 
     fn came_to_nothing(&mut self, time: Timestamp, key: &Key, reply: &Line) {
         let what = Line::escaped(format!("<{}> via {}: {reply}", key.original, key.transport));
-        self.attempts.push(Attempt { time, what });
+        self.attempt(Attempt { time, what });
     }
-}
 
-/// All of a journal, as far as it is read.
-fn bytes(file: &dyn StoredFile) -> io::Result<Vec<u8>> {
-    let size = file.status()?.size.min(JOURNAL_BYTES_MAX);
-    let mut bytes = vec![0; usize::try_from(size).unwrap_or(usize::MAX)];
-    let mut filled = 0;
-    while filled < bytes.len() {
-        match file.read_at(&mut bytes[filled..], filled as u64)? {
-            0 => break,
-            count => filled += count,
+    fn attempt(&mut self, attempt: Attempt) {
+        if self.attempts.len() == ATTEMPTS_MAX {
+            self.attempts.pop_front();
         }
-    }
-    bytes.truncate(filled);
-    Ok(bytes)
-}
-
-fn lines(bytes: &[u8]) -> impl Iterator<Item = Done> {
-    bytes.split(|&byte| byte == b'\n').filter_map(|line| std::str::from_utf8(line).ok().and_then(parse_line))
-}
-
-impl fmt::Display for Key {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "<{}> {} <{}>", self.original, self.transport, self.final_address)
+        self.attempts.push_back(attempt);
     }
 }
 
-impl fmt::Display for Done {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Delivered { time, key, reply } => write!(f, "delivered {time} {key} {reply}"),
-            Self::Failed { time, key, reply } => write!(f, "failed {time} {key} {reply}"),
-            Self::Relayed { time, key, reply } => write!(f, "relayed {time} {key} {reply}"),
-            Self::Refused { time, key, reply } => write!(f, "refused {time} {key} {reply}"),
-            Self::Expired { time, key, reply } => write!(f, "expired {time} {key} {reply}"),
-            Self::Interrupted(Attempt { time, what }) => write!(f, "interrupted {time} {what}"),
-            Self::Reported { time, notice } => write!(f, "reported {time} {notice}"),
-            Self::Delayed { time, notice } => write!(f, "delayed {time} {notice}"),
-            // A blank at the end: a time that was torn is none.
-            Self::Reopened { time } => write!(f, "reopened {time} "),
+/// A file of the spool, read from its start.
+struct FromStart<'a> {
+    file: &'a dyn StoredFile,
+    offset: u64,
+}
+
+impl Read for FromStart<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.file.read_at(buffer, self.offset)?;
+        self.offset += count as u64;
+        Ok(count)
+    }
+}
+
+/// Calls `visit` with each line that can be understood. One that is longer than a
+/// line can be was none; no more of it is held.
+fn lines(mut text: impl BufRead, visit: &mut dyn FnMut(Done)) -> io::Result<()> {
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        if (&mut text).take(LINE_BYTES_MAX as u64).read_until(b'\n', &mut line)? == 0 {
+            return Ok(());
         }
-    }
-}
-
-fn parse_line(line: &str) -> Option<Done> {
-    let (word, rest) = line.split_once(' ')?;
-    let (time, rest) = rest.split_once(' ')?;
-    let time = time.parse().ok()?;
-    match word {
-        "interrupted" => return Some(Done::Interrupted(Attempt { time, what: Line::parse(rest).ok()? })),
-        "reported" => return Some(Done::Reported { time, notice: rest.parse().ok()? }),
-        "delayed" => return Some(Done::Delayed { time, notice: rest.parse().ok()? }),
-        "reopened" => return rest.is_empty().then_some(Done::Reopened { time }),
-        _ => {}
-    }
-    let (original, rest) = take_path(rest).ok()?;
-    let (transport, rest) = rest.strip_prefix(' ')?.split_once(' ')?;
-    let (final_address, rest) = take_path(rest).ok()?;
-    let reply = Line::parse(rest.strip_prefix(' ')?).ok()?;
-    let key = Key {
-        original: original.0?,
-        transport: Line::parse(transport).ok()?,
-        final_address: final_address.0?,
-    };
-    match word {
-        "delivered" => Some(Done::Delivered { time, key, reply }),
-        "failed" => Some(Done::Failed { time, key, reply }),
-        "relayed" => Some(Done::Relayed { time, key, reply }),
-        "refused" => Some(Done::Refused { time, key, reply }),
-        "expired" => Some(Done::Expired { time, key, reply }),
-        _ => None,
+        if line.pop_if(|last| *last == b'\n').is_none() && line.len() == LINE_BYTES_MAX {
+            text.skip_until(b'\n')?;
+        } else if let Some(done) = std::str::from_utf8(&line).ok().and_then(parse_line) {
+            visit(done);
+        }
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use lazaret_envelope::MessageId;
+
     use super::*;
 
     fn time() -> Timestamp {
@@ -377,7 +278,23 @@ mod tests {
         let [first, second, third] = [0, 1, 5].map(|place| &samples[place]);
         let torn = format!("{HEADING}\n{first}\ndelivered 2026-11-22T0\0\0\n{second}\n{third}\ninterru");
         let journal = Journal::parse(torn.as_bytes());
-        assert_eq!((journal.delivered.len(), journal.attempts.len()), (1, 2));
+        assert_eq!((journal.delivered(), journal.attempts.len()), (1, 2));
         assert_eq!(journal.attempts[0].what.as_str(), "<c@d> via reinject: 451 later");
+    }
+
+    #[test]
+    fn what_no_line_can_be_hides_none_and_only_the_latest_attempts_are_kept() {
+        let [first, second, third] = [0, 1, 5].map(|place| samples()[place].to_string());
+        let endless = format!("{first}{}", "x".repeat(3 * LINE_BYTES_MAX));
+        let journal = Journal::parse(format!("{HEADING}\n{endless}\n{first}\n{endless}").as_bytes());
+        assert_eq!((journal.delivered(), journal.is_settled(&key("a@b"))), (1, true));
+        let longest = format!("{third}{}", "x".repeat(Line::BYTES_MAX - 20));
+        let many = format!("{longest}\n{}{third}", format!("{second}\n").repeat(2 * ATTEMPTS_MAX));
+        let attempts = Journal::parse(many.as_bytes()).attempts;
+        assert_eq!(
+            (attempts.len(), attempts[0].what == attempts[ATTEMPTS_MAX - 2].what),
+            (ATTEMPTS_MAX, true)
+        );
+        assert_eq!(attempts[ATTEMPTS_MAX - 1].what.as_str(), "worker 1: cut short");
     }
 }

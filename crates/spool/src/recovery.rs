@@ -204,7 +204,7 @@ impl Owner {
     /// The strike in the name is what counts, so failing here fails nothing.
     fn note_interruption(&self, dir: Dir, name: Name) {
         let attempt = self.interruption(dir);
-        if let Err(error) = self.append_journal(name.id, &[Done::Interrupted(attempt)]) {
+        if let Err(error) = self.append_journal(name.id, [Done::Interrupted(attempt)]) {
             warn!(id = %name.id, %error, "could not note when it was cut short");
         }
     }
@@ -234,7 +234,7 @@ impl Owner {
         if let Dir::Claimed(WorkerId(worker)) = dir {
             report.worker = Some(worker);
         }
-        report.attempts = self.journal(name.id).unwrap_or_default().attempts;
+        report.attempts = self.journal(name.id).unwrap_or_default().attempts.into();
         report.attempts.push(self.interruption(dir));
         match self.spool.read(dir, name) {
             Ok(message) => report.about(&message.envelope),

@@ -4,6 +4,8 @@
 //! message lies where it lay, and the next start recovers it. A value that is
 //! dropped without a transition must never lose its message: the file stays.
 
+use std::borrow::Borrow;
+
 use lazaret_envelope::{Envelope, Report, Timestamp};
 use tracing::{debug, info};
 
@@ -145,7 +147,7 @@ impl Outbound {
     ///
     /// # Errors
     /// The journal can't be written.
-    pub fn note(&self, done: &[Done]) -> Result<(), SpoolError> {
+    pub fn note(&self, done: impl IntoIterator<Item: Borrow<Done>>) -> Result<(), SpoolError> {
         self.owner.append_journal(self.name.id, done)
     }
 

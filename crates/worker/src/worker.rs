@@ -253,7 +253,7 @@ impl Worker {
             Pace::Alone => allowance.slow = None,
             Pace::Quick | Pace::Lingering => {}
         }
-        let mut attempts = None;
+        let mut attempts: Option<Vec<Attempt>> = None;
         let (mut tries, mut untaken) = (0, 0);
         loop {
             let Ok(judged) = self.in_cell(message, allowance, slow) else { return Ok(Outcome::PutBack) };
@@ -279,7 +279,7 @@ impl Worker {
             let report = self.reporter(claim).judged(cause, &detail, envelope, budget, &judged);
             let attempts = match &mut attempts {
                 Some(attempts) => attempts,
-                none => none.insert(claim.journal()?.attempts),
+                none => none.insert(claim.journal()?.attempts.into()),
             };
             let what = format!("worker {}: {cause} at stage {}: {detail}", self.id, judged.stage);
             attempts.push(Attempt { time: report.time, what: Line::escaped(what) });

@@ -9,8 +9,9 @@ use std::time::{Duration, Instant};
 
 use crate::lab::{Config, Lab};
 use crate::memory::Sampler;
-use crate::sink::Sink;
+use crate::sink::{Behaviour, Sink, Step};
 use crate::smtp::{Client, stuffed};
+use crate::spooldir::count;
 use crate::trial::{Case, figures};
 use crate::wait::until;
 
@@ -33,9 +34,18 @@ const TIME_MAX: Duration = Duration::from_secs(600);
 const MEMORY_BASE: u64 = 64 << 20;
 const MEMORY_PER_RECIPIENT: u64 = 1 << 10;
 
+/// Rounds in which everybody fails, each with another reply.
+const ROUNDS: u32 = 3;
+
+/// What a round may add to the journal while nobody gets the message, in bytes.
+const ROUND_BYTES_MAX: u64 = 64 << 10;
+
 /// The cases.
 pub fn cases() -> Vec<Case> {
-    vec![Case::new("recipients::very_many_survive_a_kill_in_the_middle", killed).alone()]
+    vec![
+        Case::new("recipients::very_many_survive_a_kill_in_the_middle", killed).alone(),
+        Case::new("recipients::rounds_that_fail_leave_a_small_journal", rounds).alone(),
+    ]
 }
 
 fn number() -> usize {
@@ -115,4 +125,38 @@ fn killed() {
     assert!(repeated <= PER_TRANSACTION && times.values().all(|&times| times <= 2), "{repeated}");
     let memory_max = MEMORY_BASE + MEMORY_PER_RECIPIENT * all as u64;
     assert!(daemon_peak <= memory_max, "{daemon_peak} bytes, where {memory_max} are the most");
+}
+
+fn rounds() {
+    let all = number();
+    let busy = Behaviour::ReplyNaming("450 4.2.0 busy just now:");
+    let sink = Sink::start(vec![(Step::Recipient, None, busy)]);
+    let config = Config::default().listen(&format!("recipients = {all}\n")).to(sink.address());
+    let lab = Lab::with(&config.tables("[retry]\nfirst = \"1s\"\nmax = \"1s\"\n"));
+    let start = Instant::now();
+    let daemon = lab.start();
+    let sampler = Sampler::start(daemon.pid());
+    send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+    let failed = || lab.spool().names("waiting").iter().any(|name| count(name, 'a') >= ROUNDS);
+    assert!(until(TIME_MAX, failed), "{}", lab.log_tail());
+    let journal: u64 = (std::fs::read_dir(lab.spool().path("journal")).expect("a directory"))
+        .map(|entry| entry.and_then(|entry| entry.metadata()).expect("a journal").len())
+        .sum();
+    sink.follow(Vec::new());
+    // It goes last, when nobody is left to be tried.
+    assert!(until(TIME_MAX, || lab.spool().names("journal").is_empty()), "{:?}", lab.spool().passing());
+    let peak = sampler.finish().daemon;
+    let took = start.elapsed().as_millis();
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let times = times(&sink);
+    let per_recipient = peak / all as u64;
+    figures(&format!(
+        "recipients: {all}, {ROUNDS} rounds in which all fail, and one in which none does, after {took} ms: \
+         {journal} bytes of journal after those, peak memory of the daemon {} KiB ({per_recipient} bytes each)",
+        peak >> 10,
+    ));
+    assert!(times.len() == all && times.values().all(|&times| times == 1), "everybody has it once");
+    assert!(journal > 0 && journal <= u64::from(ROUNDS) * ROUND_BYTES_MAX, "{journal}");
+    let memory_max = MEMORY_BASE + MEMORY_PER_RECIPIENT * all as u64;
+    assert!(peak <= memory_max, "{peak} bytes, where {memory_max} are the most");
 }
