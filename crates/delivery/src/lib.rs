@@ -25,7 +25,7 @@ mod failures;
 mod lines;
 mod maildir;
 mod next_hop;
-mod notice;
+pub mod notice;
 mod operator;
 mod parcel;
 mod parked;

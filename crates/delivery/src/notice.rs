@@ -13,7 +13,7 @@ mod status;
 mod tests;
 mod words;
 
-pub(crate) use returned::Returned;
+pub use returned::Returned;
 
 use std::time::Duration;
 
@@ -23,11 +23,11 @@ use lazaret_envelope::{
 };
 
 /// Most recipients that a notice names; of the others it says how many they are.
-pub(crate) const NOTICE_RECIPIENTS_MAX: usize = 1000;
+pub const NOTICE_RECIPIENTS_MAX: usize = 1000;
 
 /// What a notice says of a recipient (RFC 3464 section 2.3.3).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) enum Action {
+pub enum Action {
     /// It will never get it.
     Failed,
     /// The same, for it was tried for long enough.
@@ -42,48 +42,56 @@ pub(crate) enum Action {
 
 /// One recipient in a notice.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct Entry {
-    pub(crate) recipient: Address,
-    pub(crate) params: RcptParams,
-    pub(crate) action: Action,
+pub struct Entry {
+    /// Its address as the sender gave it.
+    pub recipient: Address,
+    /// What the sender asked to be told about it.
+    pub params: RcptParams,
+    /// What became of it.
+    pub action: Action,
     /// When that came out.
-    pub(crate) time: Timestamp,
+    pub time: Timestamp,
     /// What the next hop said, or what else was wrong.
-    pub(crate) reply: Line,
+    pub reply: Line,
 }
 
 /// What a sender is told.
 #[derive(Debug)]
-pub(crate) struct Notice<'a> {
+pub struct Notice<'a> {
     /// The message that it is about.
-    pub(crate) envelope: &'a Envelope,
+    pub envelope: &'a Envelope,
     /// Who tells.
-    pub(crate) hostname: &'a str,
+    pub hostname: &'a str,
     /// At least one, at most [`NOTICE_RECIPIENTS_MAX`].
-    pub(crate) entries: Vec<Entry>,
+    pub entries: Vec<Entry>,
     /// Recipients of whom the same is to be told, and who are not named.
-    pub(crate) more: u64,
-    pub(crate) now: Timestamp,
+    pub more: u64,
+    /// When it is told.
+    pub now: Timestamp,
     /// How long a message that is delayed is tried in all.
-    pub(crate) lifetime: Duration,
+    pub lifetime: Duration,
 }
 
 /// A notice as it goes into the spool.
 #[derive(Debug)]
-pub(crate) struct Composed {
-    pub(crate) transaction: Transaction,
-    pub(crate) content: Vec<u8>,
+pub struct Composed {
+    /// From nobody to the sender.
+    pub transaction: Transaction,
+    /// The message: lines end in CRLF, none is longer than SMTP allows.
+    pub content: Vec<u8>,
 }
 
 impl Notice<'_> {
     /// Who is to get it; `None` where nobody is ever told anything. RFC 5321
     /// section 4.5.5: mail with a null reverse path must not be answered.
-    pub(crate) fn addressee(&self) -> Option<&Address> {
+    #[must_use]
+    pub fn addressee(&self) -> Option<&Address> {
         self.envelope.transaction.sender.path.0.as_ref()
     }
 
     /// The notice with what it returns of the message.
-    pub(crate) fn compose(&self, returned: &Returned) -> Option<Composed> {
+    #[must_use]
+    pub fn compose(&self, returned: &Returned) -> Option<Composed> {
         let addressee = self.addressee()?;
         let content = compose::content(self, addressee, returned);
         let params = MailParams {
@@ -98,7 +106,8 @@ impl Notice<'_> {
     }
 
     /// Whether it needs SMTPUTF8 (RFC 6533): the message did, or an address does.
-    pub(crate) fn is_international(&self) -> bool {
+    #[must_use]
+    pub fn is_international(&self) -> bool {
         let sender = &self.envelope.transaction.sender;
         sender.params.smtputf8
             || sender.path.0.as_ref().is_some_and(Address::is_international)
@@ -106,7 +115,8 @@ impl Notice<'_> {
     }
 
     /// Whether it tells of a failure.
-    pub(crate) fn tells_of_failure(&self) -> bool {
+    #[must_use]
+    pub fn tells_of_failure(&self) -> bool {
         self.entries.iter().any(|entry| matches!(entry.action, Action::Failed | Action::Expired))
     }
 

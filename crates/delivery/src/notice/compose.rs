@@ -21,11 +21,15 @@ use super::{Notice, status, words};
 /// Longest address that stands in `To:`, in bytes: the line holds more than that.
 const TO_BYTES_MAX: usize = 900;
 
+/// Hexadecimal digits in a boundary: 128 bits, and few enough that no line is long.
+const BOUNDARY_DIGITS: usize = 32;
+
 /// The whole notice.
 pub(super) fn content(notice: &Notice<'_>, addressee: &Address, returned: &Returned) -> Vec<u8> {
     let hostname = notice.hostname;
-    // Not known to whoever wrote the message, so that nothing in it can end a part.
     let unique = format!("{}.{}", notice.envelope.id, notice.now.as_millisecond());
+    let (words, status) = (words::text(notice), status::text(notice));
+    let boundary = boundary(&[words.as_bytes(), status.as_bytes(), returned.bytes()]);
     let to = if addressee.as_str().len() > TO_BYTES_MAX {
         HeaderType::Raw(Raw::new("undisclosed-recipients:;"))
     } else {
@@ -36,10 +40,10 @@ pub(super) fn content(notice: &Notice<'_>, addressee: &Address, returned: &Retur
             "report-type",
             if notice.is_international() { "global-delivery-status" } else { "delivery-status" },
         )
-        .attribute("boundary", format!("=_{unique}"));
+        .attribute("boundary", boundary);
     let parts = vec![
-        MimePart::new("text/plain", words::text(notice)),
-        status_part(notice),
+        MimePart::new("text/plain", words),
+        status_part(notice, status),
         returned_part(notice, returned),
     ];
     let message = MessageBuilder::new()
@@ -54,11 +58,22 @@ pub(super) fn content(notice: &Notice<'_>, addressee: &Address, returned: &Retur
     message.write_to_vec().expect("memory can be written to")
 }
 
+/// A line that can end no part before its time: the digest of all that stands between
+/// such lines, so that nobody can have put it there, whatever he knows. (A next hop
+/// knows the id of the message, and about the time at which its reply is told.)
+fn boundary(parts: &[&[u8]]) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for part in parts {
+        hasher.update(part);
+    }
+    format!("=_{}", &hasher.finalize().to_hex()[..BOUNDARY_DIGITS])
+}
+
 /// RFC 3464 section 2.1: "7bit", and RFC 6533 section 3: "8bit" will do.
-fn status_part<'x>(notice: &Notice<'_>) -> MimePart<'x> {
+fn status_part<'x>(notice: &Notice<'_>, status: String) -> MimePart<'x> {
     let kind =
         if notice.is_international() { "message/global-delivery-status" } else { "message/delivery-status" };
-    as_it_is(kind, status::text(notice).into_bytes())
+    as_it_is(kind, status.into_bytes())
 }
 
 /// RFC 2046 section 5.2.1: `message/rfc822` must not be encoded. A header may be

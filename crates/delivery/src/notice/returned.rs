@@ -5,7 +5,7 @@
 
 use std::io::Read;
 
-use lazaret_envelope::Ret;
+use lazaret_envelope::{Content, Ret};
 use lazaret_spool::Message;
 
 /// Most bytes of a header that are returned.
@@ -20,7 +20,7 @@ const LINE_BYTES_MAX: usize = 998;
 
 /// A piece of the message.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Returned {
+pub enum Returned {
     /// Its header, perhaps not to its end.
     Header(Vec<u8>),
     /// All of it: its lines may stand in another message as they are.
@@ -28,26 +28,33 @@ pub(crate) enum Returned {
 }
 
 impl Returned {
-    /// Reads as much of a message as is returned. What can't be read is not
-    /// returned: the sender is told all the same. RFC 3461 section 4.3: all of it
+    /// Reads as much of a message as is returned. RFC 3461 section 4.3: all of it
     /// only with a failure.
+    #[must_use]
     pub(crate) fn read(message: &Message, tells_of_failure: bool) -> Self {
-        let size = message.envelope.content.size;
+        let Content { size, .. } = message.envelope.content;
         let asked = message.envelope.transaction.sender.params.ret == Some(Ret::Full);
-        if asked && tells_of_failure && size <= WHOLE_BYTES_MAX {
-            let mut whole = Vec::new();
-            let read = message.content().take(WHOLE_BYTES_MAX).read_to_end(&mut whole);
-            if read.is_ok() && has_fine_lines(&whole) {
-                return Self::Whole(whole);
-            }
-        }
-        let mut start = Vec::new();
-        // What was read before an error is good enough.
-        let _ = message.content().take(HEADER_BYTES_MAX as u64).read_to_end(&mut start);
-        Self::Header(header(start))
+        Self::of(message.content(), asked && tells_of_failure && size <= WHOLE_BYTES_MAX)
     }
 
-    pub(super) fn bytes(&self) -> &[u8] {
+    /// Takes the whole message if that is wanted and its lines allow it, else its
+    /// header. What can't be read is not returned: the sender is told all the same.
+    #[must_use]
+    pub fn of(content: impl Read, whole: bool) -> Self {
+        let most = if whole { WHOLE_BYTES_MAX } else { HEADER_BYTES_MAX as u64 };
+        let mut bytes = Vec::new();
+        let read = content.take(most).read_to_end(&mut bytes);
+        if whole && read.is_ok() && has_fine_lines(&bytes) {
+            return Self::Whole(bytes);
+        }
+        // What was read before an error is good enough.
+        bytes.truncate(HEADER_BYTES_MAX);
+        Self::Header(header(bytes))
+    }
+
+    /// The piece as it is in the message.
+    #[must_use]
+    pub fn bytes(&self) -> &[u8] {
         match self {
             Self::Header(bytes) | Self::Whole(bytes) => bytes,
         }

@@ -139,6 +139,20 @@ fn delays_and_successes_say_so() {
     assert!(!String::from_utf8_lossy(&composed.content).contains("/srv/"), "nobody's business");
 }
 
+/// Found by fuzzing: lenient readers take a boundary for one in the middle of a line.
+#[test]
+fn who_knows_id_and_time_can_not_end_a_part() {
+    let envelope = envelope("a@b", "");
+    let guessed = format!("--=_{}.{}", envelope.id, time().as_millisecond());
+    let reply = format!("h:1: 550 5.1.1 x\r\n{guessed} y {guessed}");
+    let returned = header(&format!("Subject: x\r\nX: y\r\n{guessed}--\r\n"));
+    let composed =
+        notice(&envelope, vec![entry("c@d", "", Action::Failed, &reply)]).compose(&returned).unwrap();
+    let [_, programs, given_back] = parts(&composed);
+    assert!(String::from_utf8(programs.1).unwrap().contains(&guessed));
+    assert_eq!(given_back.1, returned.bytes());
+}
+
 #[test]
 fn nobody_is_told_of_mail_from_nobody() {
     let envelope = envelope("", "");
