@@ -75,7 +75,7 @@ fn repair_beside(spool: &Spool, options: &CheckOptions, pid: u32) -> Result<Foun
     let mut repaired = Vec::with_capacity(findings.len());
     for (finding, _) in findings {
         let fate = if finding.trouble.is_repaired_beside(finding.place.dir) {
-            let request = Request::Repair(finding.trouble.word().to_owned(), finding.place.path());
+            let request = Request::Repair(finding.trouble, finding.place.clone());
             match control::ask(spool, &request)? {
                 Some(Answer::Repaired(Ok(done))) => Fate::Repaired(done),
                 Some(Answer::Repaired(Err(why)) | Answer::Failed(_, why)) => Fate::Left(why),

@@ -6,6 +6,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
+use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use clap::{Args, Parser, Subcommand};
 use lazaret_envelope::MessageId;
 
@@ -89,11 +90,13 @@ pub enum Command {
     /// Stop a part of the work for now
     Pause {
         /// Which part
+        #[arg(value_parser = parts())]
         part: Part,
     },
     /// Go on with what was paused
     Resume {
         /// Which part
+        #[arg(value_parser = parts())]
         part: Part,
     },
     /// Have the router read its configuration again
@@ -225,4 +228,13 @@ pub enum ConfigCommand {
         #[arg(long)]
         json: bool,
     },
+}
+
+/// The parts of the work, by their words.
+fn parts() -> impl TypedValueParser<Value = Part> {
+    let words = Part::ALL.map(|part| PossibleValue::new(part.word()).help(part.help()));
+    PossibleValuesParser::new(words).map(|word| {
+        let part = Part::ALL.into_iter().find(|part| part.word() == word);
+        part.expect("clap lets no other word through")
+    })
 }

@@ -1,91 +1,21 @@
-//! The configuration: a TOML file, or the embedded default where there is none.
+//! The configuration's file: found, read, and judged before the eyes of a person.
 //!
-//! Read, filled up with defaults and checked as a whole, once. An error names
-//! file, line and column, and what would be right. What is in [`Config`] must
-//! never be invalid.
+//! What is in it is `lazaret_operator`'s to understand. It must never be written to.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::fs;
-use std::ops::Range;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::process::ExitCode;
 
 mod show;
 
+pub use lazaret_operator::{Config, EMBEDDED};
 pub use show::show;
 
-use lazaret_delivery::{DeliveryConfig, RetryConfig, TransportConfig};
-use lazaret_intake::ListenConfig;
-use lazaret_route::{RouteConfig, RouteTable, TableError};
-use lazaret_worker::{Available, Fit, WorkersConfig};
-use serde::{Deserialize, Serialize};
-use toml::de::{DeTable, DeValue};
+use lazaret_operator::{ConfigError, Source};
+use lazaret_worker::{Available, Fit};
 
 use crate::exit::{self, Failure};
 use crate::paths;
-use crate::pressure::IntakeConfig;
-
-/// What holds where nothing is said, and, commented out, every other key.
-pub const EMBEDDED: &str = include_str!("embedded.toml");
-
-/// Everything that is configured, checked. Written as JSON its keys are those of
-/// the file.
-#[derive(Debug, Clone, Serialize)]
-pub struct Config {
-    /// The file it comes from; `None` for the embedded default.
-    #[serde(skip)]
-    pub file: Option<PathBuf>,
-    /// Where the spool is.
-    pub spool: PathBuf,
-    /// The name of this host in `Received:` and in SMTP.
-    pub hostname: String,
-    /// Where mail comes in.
-    pub listen: Vec<ListenConfig>,
-    /// When no mail comes in.
-    pub intake: IntakeConfig,
-    /// The workers and what a message may cost.
-    pub workers: WorkersConfig,
-    /// Where mail can go.
-    #[serde(rename = "transport")]
-    pub transports: BTreeMap<String, TransportConfig>,
-    /// What all transports share.
-    pub delivery: DeliveryConfig,
-    /// When what failed is tried again.
-    pub retry: RetryConfig,
-    /// Which mail goes where.
-    #[serde(rename = "route")]
-    pub routes: Vec<RouteConfig>,
-}
-
-/// The file as it is written.
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct Written {
-    spool: Option<PathBuf>,
-    hostname: Option<String>,
-    listen: Option<Vec<ListenConfig>>,
-    #[serde(default)]
-    intake: IntakeConfig,
-    #[serde(default)]
-    workers: WorkersConfig,
-    transport: Option<BTreeMap<String, TransportConfig>>,
-    #[serde(default)]
-    delivery: DeliveryConfig,
-    #[serde(default)]
-    retry: RetryConfig,
-    route: Option<Vec<RouteConfig>>,
-}
-
-/// What is wrong with a configuration, and where.
-#[derive(Debug)]
-pub struct ConfigError {
-    file: String,
-    place: Option<(usize, usize)>,
-    what: String,
-}
-
-impl std::error::Error for ConfigError {}
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -93,241 +23,30 @@ impl From<ConfigError> for Failure {
     }
 }
 
-impl fmt::Display for ConfigError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.file)?;
-        if let Some((line, column)) = self.place {
-            write!(f, ":{line}:{column}")?;
-        }
-        write!(f, ": {}", self.what)
-    }
+/// Reads the file named; else the system's, if there is one; else takes the
+/// embedded default.
+pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
+    Ok(load_with_text(named)?.0)
 }
 
-/// A text and where it comes from, to tell where in it something is wrong.
-struct Source<'a> {
-    file: &'a str,
-    text: &'a str,
-}
-
-impl Source<'_> {
-    fn error(&self, span: Option<Range<usize>>, what: impl fmt::Display) -> ConfigError {
-        let place = span.map(|span| {
-            let before = &self.text[..self.text.floor_char_boundary(span.start)];
-            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
-            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
-        });
-        ConfigError { file: self.file.to_owned(), place, what: what.to_string() }
-    }
-
-    /// Where the value of a key such as `route[2].any[0].sender` stands, or the
-    /// innermost table around it.
-    fn place(&self, path: &str) -> Option<Range<usize>> {
-        Some(self.find(path)?.0)
-    }
-
-    /// `FILE:LINE` of a key, if it is written.
-    fn line(&self, path: &str) -> Option<String> {
-        let (span, _) = self.find(path).filter(|(_, whole)| *whole)?;
-        let line = self.text.get(..span.start)?.matches('\n').count() + 1;
-        Some(format!("{}:{line}", self.file))
-    }
-
-    /// Where the value of a key stands, or the innermost table around it; whether it
-    /// is the value itself.
-    fn find(&self, path: &str) -> Option<(Range<usize>, bool)> {
-        let document = DeTable::parse(self.text).ok()?;
-        let mut keys = path.split(['.', '[', ']']).filter(|key| !key.is_empty());
-        let first = document.get_ref().get(keys.next()?)?;
-        let mut span = first.span();
-        let mut value = first.get_ref();
-        for key in keys {
-            let next = match value {
-                DeValue::Table(table) => table.get(key),
-                DeValue::Array(array) => key.parse::<usize>().ok().and_then(|at| array.get(at)),
-                _ => None,
-            };
-            let Some(next) = next else { return Some((span, false)) };
-            span = next.span();
-            value = next.get_ref();
-        }
-        Some((span, true))
-    }
-
-    fn parse(&self) -> Result<Written, ConfigError> {
-        toml::from_str(self.text).map_err(|error| self.error(error.span(), error.message()))
-    }
-}
-
-impl Config {
-    /// Reads the file named; else the system's, if there is one; else takes the
-    /// embedded default.
-    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
-        Ok(Self::load_with_text(named)?.0)
-    }
-
-    /// The same, with the text that it was read from.
-    fn load_with_text(named: Option<&Path>) -> Result<(Self, String), ConfigError> {
-        let system = Path::new(paths::SYSTEM_FILE);
-        let file = named.or_else(|| system.exists().then_some(system));
-        let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
-        let io = |what: &str, error: std::io::Error| ConfigError {
-            file: shown.clone(),
-            place: None,
-            what: format!("{what}: {error}"),
-        };
-        let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
-        let text = match file {
-            Some(file) => fs::read_to_string(file).map_err(|error| io("can't be read", error))?,
-            None => EMBEDDED.to_owned(),
-        };
-        let config = Self::parse(&Source { file: &shown, text: &text }, file, &base)?;
-        Ok((config, text))
-    }
-
-    fn parse(source: &Source<'_>, file: Option<&Path>, base: &Path) -> Result<Self, ConfigError> {
-        let written = source.parse()?;
-        let embedded = Source { file: "embedded default", text: EMBEDDED }.parse()?;
-        let hostname = written.hostname.clone().unwrap_or_else(own_hostname);
-        let spool = written.spool.clone().or(embedded.spool).expect("the embedded default names a spool");
-        let transports =
-            written.transport.as_ref().or(embedded.transport.as_ref()).expect("so it does a transport");
-        // The embedded route leads to the embedded transport: they go together.
-        let embedded_routes = embedded.route.filter(|_| written.transport.is_none()).unwrap_or_default();
-        let routes = written.route.as_ref().unwrap_or(&embedded_routes);
-        let config = Self {
-            file: file.map(Path::to_owned),
-            spool: base.join(spool),
-            hostname,
-            listen: written.listen.clone().or(embedded.listen).unwrap_or_default(),
-            intake: written.intake.clone(),
-            workers: written.workers.clone(),
-            transports: transports.clone(),
-            delivery: written.delivery,
-            retry: written.retry,
-            routes: routes.clone(),
-        };
-        let config = config.based_on(base);
-        config.check(source)?;
-        Ok(config)
-    }
-
-    /// Whether the parts fit each other.
-    fn check(&self, source: &Source<'_>) -> Result<(), ConfigError> {
-        if let Err(error) = RouteTable::compile(&self.routes) {
-            let path = match &error {
-                TableError::Route { route, key, .. } => Some(format!("route[{}].{key}", route - 1)),
-                TableError::TooManyRoutes(_) => None,
-            };
-            return Err(source.error(path.and_then(|path| source.place(&path)), error));
-        }
-        for (at, route) in self.routes.iter().enumerate() {
-            if let Some(name) = route.deliver.as_ref().filter(|name| !self.transports.contains_key(*name)) {
-                let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
-                let names = names.join(", ");
-                let what = format!(
-                    "route {}: deliver = {name:?}: there is no such transport; there is {names}",
-                    at + 1
-                );
-                return Err(source.error(source.place(&format!("route[{at}].deliver")), what));
-            }
-        }
-        for (at, listen) in self.listen.iter().enumerate() {
-            let place = || source.place(&format!("listen[{at}]"));
-            listen.check().map_err(|error| source.error(place(), format!("listener {}: {error}", at + 1)))?;
-        }
-        self.check_faults(source)?;
-        self.delivery().check().map_err(|error| source.error(None, error))
-    }
-
-    /// Whether mail that is to pass has a transport.
-    fn check_faults(&self, source: &Source<'_>) -> Result<(), ConfigError> {
-        let mut passes = self.workers.faults.passes();
-        let Some((cause, name)) = passes.find(|(_, name)| !self.transports.contains_key(*name)) else {
-            return Ok(());
-        };
-        let names: Vec<&str> = self.transports.keys().map(String::as_str).collect();
-        let names = names.join(", ");
-        let what = format!(
-            "workers.faults: {cause} = {{ pass = {name:?} }}: there is no such transport; there is {names}"
-        );
-        Err(source.error(source.place(&format!("workers.faults.{cause}.pass")), what))
-    }
-
-    /// What is not wrong and hardly meant.
-    pub fn warnings(&self) -> Vec<String> {
-        let table = RouteTable::compile(&self.routes).expect("a configuration is checked");
-        let mut warnings = Vec::new();
-        if !table.has_catch_all() {
-            warnings.push(
-                "no route without conditions: mail that no route matches is deferred (cause no-route); \
-                 a last [[route]] with only `deliver` takes everything else"
-                    .to_owned(),
-            );
-        }
-        let passes = || self.workers.faults.passes();
-        let used =
-            |name: &str| table.deliveries().chain(passes().map(|(_, name)| name)).any(|used| used == name);
-        for name in self.transports.keys().filter(|name| !used(name)) {
-            warnings.push(format!("no route delivers to transport {name:?}"));
-        }
-        for (cause, transport) in passes() {
-            warnings.push(format!(
-                "workers.faults: mail that faults for {cause} passes unfiltered by transport {transport:?}: \
-                 no route is asked, so rejects and holds are bypassed, and what is made to fault gets through"
-            ));
-        }
-        warnings
-    }
-
-    /// What of this a daemon can put in force that has started with `running`: all
-    /// but what it has bound itself to.
-    pub fn reloaded_into(self, running: &Self) -> Self {
-        let Self { spool, hostname, listen, .. } = running.clone();
-        Self { spool, hostname, listen, ..self }
-    }
-
-    /// What delivery needs of it.
-    pub fn delivery(&self) -> lazaret_delivery::Config {
-        lazaret_delivery::Config {
-            hostname: self.hostname.clone(),
-            transports: self.transports.clone(),
-            retry: self.retry,
-            connections: self.delivery.connections,
-        }
-    }
-
-    /// Makes paths of transports and listeners absolute.
-    fn based_on(mut self, base: &Path) -> Self {
-        self.listen = self.listen.into_iter().map(|listen| listen.based_on(base)).collect();
-        for transport in self.transports.values_mut() {
-            match transport {
-                TransportConfig::Maildir(maildir) => {
-                    maildir.path = base.join(&maildir.path).to_string_lossy().into_owned();
-                }
-                TransportConfig::Smtp(smtp) | TransportConfig::Lmtp(smtp) => {
-                    *smtp = smtp.clone().based_on(base);
-                }
-                TransportConfig::Pipe(_) | TransportConfig::Discard(_) => {}
-            }
-        }
-        self
-    }
-}
-
-/// The name of this host; `localhost` if it has none that mail could bear.
-fn own_hostname() -> String {
-    let name = rustix::system::uname();
-    let name = name.nodename().to_string_lossy();
-    let fine = !name.is_empty()
-        && name
-            .split('.')
-            .all(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-'));
-    if fine { name.into_owned() } else { "localhost".to_owned() }
+/// The same, with the text that it was read from.
+fn load_with_text(named: Option<&Path>) -> Result<(Config, String), ConfigError> {
+    let system = Path::new(paths::SYSTEM_FILE);
+    let file = named.or_else(|| system.exists().then_some(system));
+    let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
+    let io = |what: &str, error: std::io::Error| ConfigError::whole(&shown, format!("{what}: {error}"));
+    let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
+    let text = match file {
+        Some(file) => fs::read_to_string(file).map_err(|error| io("can't be read", error))?,
+        None => EMBEDDED.to_owned(),
+    };
+    let config = Config::parse(&Source { file: &shown, text: &text }, file, &base)?;
+    Ok((config, text))
 }
 
 /// `lazaret config check`
 pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
-    let config = Config::load(named)?;
+    let config = load(named)?;
     let file =
         config.file.as_ref().map_or("the embedded default".to_owned(), |file| file.display().to_string());
     let fit = Available::of_this_process().map(|available| Fit::check(&config.workers, &available));
@@ -347,6 +66,7 @@ pub mod tests {
 
     use super::*;
 
+    /// A configuration whose relative paths start from `/base`.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
         Config::parse(&Source { file: "lazaret.toml", text }, None, Path::new("/base"))
     }
@@ -362,62 +82,5 @@ pub mod tests {
             toml::Value::Array(values) => values.iter().flat_map(names).collect(),
             _ => BTreeSet::new(),
         }
-    }
-
-    #[test]
-    fn the_embedded_default_is_right() {
-        let config = parse(EMBEDDED).unwrap();
-        assert_eq!(config.spool, Path::new("/base/spool"));
-        assert_eq!(config.warnings(), Vec::<String>::new());
-        let TransportConfig::Maildir(maildir) = &config.transports["mailboxes"] else { panic!("no maildir") };
-        assert_eq!(maildir.path, "/base/mail/{domain}/{local}");
-    }
-
-    #[test]
-    fn an_empty_file_means_the_default() {
-        let (empty, embedded) = (parse("").unwrap(), parse(EMBEDDED).unwrap());
-        assert_eq!(empty.routes, embedded.routes);
-        assert_eq!(empty.listen, embedded.listen);
-    }
-
-    #[test]
-    fn errors_name_file_line_and_column() {
-        for (text, start, part) in [
-            ("spool = 3\n", "lazaret.toml:1:9: ", "invalid type"),
-            ("[workers]\nmemory = \"24MB\"\n", "lazaret.toml:2:10: ", "such as \"24MiB\""),
-            ("[workers]\nmemry = 3\n", "lazaret.toml:2:1: ", "unknown field `memry`"),
-            (
-                "\n[[route]]\ndeliver = \"away\"\n",
-                "lazaret.toml:3:11: ",
-                "there is no such transport; there is mailboxes",
-            ),
-            ("[[route]]\nrecipient = \"*@*\"\n", "lazaret.toml:1:1: ", "route 1"),
-            ("\n[[listen]]\nidle_timeout = \"0s\"\n", "lazaret.toml:2:1: ", "listener 1: idle_timeout"),
-        ] {
-            let error = parse(text).unwrap_err().to_string();
-            assert!(error.starts_with(start) && error.contains(part), "{error}");
-        }
-    }
-
-    #[test]
-    fn a_bypass_is_told_and_must_lead_somewhere() {
-        let text = |transport: &str| {
-            format!(
-                "[workers.faults]\nmemory = {{ pass = \"{transport}\" }}\n[transport.a]\ntype = \"maildir\"\npath = \"x\"\n\
-                 [transport.b]\ntype = \"maildir\"\npath = \"y\"\n[[route]]\ndeliver = \"a\"\n"
-            )
-        };
-        let warnings = parse(&text("b")).unwrap().warnings();
-        assert!(warnings.len() == 1 && warnings[0].contains("memory passes unfiltered"), "{warnings:?}");
-        let error = parse(&text("c")).unwrap_err().to_string();
-        assert!(error.starts_with("lazaret.toml:2:19: ") && error.contains("there is a, b"), "{error}");
-    }
-
-    #[test]
-    fn what_is_hardly_meant_is_told() {
-        let text = "[transport.a]\ntype = \"maildir\"\npath = \"x\"\n[transport.b]\ntype = \"maildir\"\npath = \"y\"\n\
-                    [[route]]\nrecipient = \"*@example.org\"\ndeliver = \"a\"\n";
-        let warnings = parse(text).unwrap().warnings();
-        assert!(warnings[0].contains("no-route") && warnings[1].contains("\"b\""), "{warnings:?}");
     }
 }

@@ -5,7 +5,6 @@
 //! the daemon if one runs, and takes the spool's lock itself if none does; it
 //! must never do both.
 
-use std::ffi::{OsStr, OsString};
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -16,7 +15,9 @@ use std::time::Duration;
 
 use crossbeam_channel::{Sender, bounded};
 use lazaret_envelope::MessageId;
-use lazaret_spool::{Outcome, Owner, Place, Spool, Trouble};
+use lazaret_operator::REQUEST_BYTES_MAX;
+pub use lazaret_operator::{Part, Request};
+use lazaret_spool::{OperatorError, Outcome, Owner, Place, Spool, Trouble};
 use lazaret_worker::Pool;
 use rustix::fs::Mode;
 use rustix::net::{self, AddressFamily, SocketAddrUnix, SocketFlags, SocketType};
@@ -28,8 +29,8 @@ use crate::exit::{self, Failure};
 use crate::reload::Reloaded;
 use crate::status::Status;
 
-/// Longest request or answer, in bytes.
-const LINE_BYTES_MAX: u64 = 16 << 20;
+/// Longest answer, in bytes.
+const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// How long either side waits for the other. A status of millions of files
 /// takes seconds.
@@ -40,38 +41,6 @@ const BACKLOG: i32 = 128;
 
 /// Pause after a connection that failed.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
-
-/// What can be asked of a daemon.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Request {
-    /// What it has and does.
-    Status,
-    /// Take a message out of quarantine.
-    Release(String),
-    /// Delete a message in quarantine.
-    Delete(String),
-    /// Tell the sender of a message in quarantine that it is given up, and delete it.
-    Bounce(String),
-    /// Repair what `lazaret check` has found: the word for it, and where.
-    Repair(String, OsString),
-    /// Stop a part of the work for now.
-    Pause(Part),
-    /// Go on with it.
-    Resume(Part),
-    /// Read the configuration again.
-    Reload,
-}
-
-/// A part of the work that can be paused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, clap::ValueEnum)]
-#[serde(rename_all = "kebab-case")]
-pub enum Part {
-    /// Taking mail in: clients are told to come back
-    Intake,
-    /// Claiming and routing: mail stays in incoming/
-    Routing,
-}
 
 /// What it answers.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -147,17 +116,15 @@ fn serve(connection: UnixStream, ask: &impl Fn(Asked)) -> io::Result<()> {
     connection.set_read_timeout(Some(TIMEOUT))?;
     connection.set_write_timeout(Some(TIMEOUT))?;
     let mut line = Vec::new();
-    BufReader::new((&connection).take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
-    let answer = match serde_json::from_slice(&line) {
+    BufReader::new((&connection).take(REQUEST_BYTES_MAX as u64)).read_until(b'\n', &mut line)?;
+    let answer = match Request::decode(&line) {
         Ok(request) => {
             let (sender, receiver) = bounded(1);
             ask((request, sender));
             let stopping = Answer::Failed(exit::TEMPORARY, "the daemon is stopping; try again".into());
             receiver.recv_timeout(TIMEOUT).unwrap_or(stopping)
         }
-        Err(error) => {
-            Answer::Failed(exit::USAGE, format!("the daemon does not understand the request: {error}"))
-        }
+        Err(error) => Answer::Failed(exit::USAGE, error.to_string()),
     };
     let mut text = serde_json::to_vec(&answer)?;
     text.push(b'\n');
@@ -181,11 +148,9 @@ pub fn ask(spool: &Spool, request: &Request) -> Result<Option<Answer>, Failure> 
     };
     let talk = || -> io::Result<Answer> {
         connection.set_read_timeout(Some(TIMEOUT))?;
-        let mut text = serde_json::to_vec(request)?;
-        text.push(b'\n');
-        (&connection).write_all(&text)?;
+        (&connection).write_all(&request.encode())?;
         let mut line = Vec::new();
-        BufReader::new((&connection).take(LINE_BYTES_MAX)).read_until(b'\n', &mut line)?;
+        BufReader::new((&connection).take(ANSWER_BYTES_MAX)).read_until(b'\n', &mut line)?;
         Ok(serde_json::from_slice(&line)?)
     };
     talk().map(Some).map_err(failed)
@@ -212,7 +177,7 @@ impl Queue {
     /// Takes a message out of quarantine.
     pub fn release(&self, id: MessageId) -> Result<(), Failure> {
         match self {
-            Self::Daemon(spool) => done(ask(spool, &Request::Release(id.to_string()))?),
+            Self::Daemon(spool) => done(ask(spool, &Request::Release(id))?),
             Self::Own(owner) => Ok(owner.release(id)?),
         }
     }
@@ -221,7 +186,7 @@ impl Queue {
     /// it. The notice, if there was one to send.
     pub fn bounce(&self, config: &Config, id: MessageId) -> Result<Option<String>, Failure> {
         match self {
-            Self::Daemon(spool) => match ask(spool, &Request::Bounce(id.to_string()))? {
+            Self::Daemon(spool) => match ask(spool, &Request::Bounce(id))? {
                 Some(Answer::Bounced(notice)) => Ok(notice),
                 answer => done(answer).map(|()| None),
             },
@@ -232,7 +197,7 @@ impl Queue {
     /// Deletes a message in quarantine.
     pub fn delete(&self, id: MessageId) -> Result<(), Failure> {
         match self {
-            Self::Daemon(spool) => done(ask(spool, &Request::Delete(id.to_string()))?),
+            Self::Daemon(spool) => done(ask(spool, &Request::Delete(id))?),
             Self::Own(owner) => Ok(owner.delete(id)?),
         }
     }
@@ -281,15 +246,11 @@ pub fn tell(config: &Config, request: &Request) -> Result<ExitCode, Failure> {
 
 /// Repairs one thing while workers and deliveries go on. Looks again first: the
 /// command's word is not enough.
-pub fn repair(owner: &Owner, word: &str, path: &OsStr) -> Answer {
-    let trouble = Trouble::ALL.into_iter().find(|trouble| trouble.word() == word);
-    let (Some(trouble), Some(place)) = (trouble, Place::at(path.as_ref())) else {
-        return Answer::Failed(exit::USAGE, "the daemon knows no such finding".into());
-    };
+pub fn repair(owner: &Owner, trouble: Trouble, place: &Place) -> Answer {
     if !trouble.is_repaired_beside(place.dir) {
         return Answer::Failed(exit::USAGE, "that is repaired only while no daemon runs".into());
     }
-    match owner.repair(trouble, &place) {
+    match owner.repair(trouble, place) {
         Ok(Outcome::Done(remedy)) => Answer::Repaired(Ok(remedy.to_string())),
         Ok(Outcome::Gone) => Answer::Repaired(Ok("it has passed".into())),
         Ok(Outcome::Left(why)) => Answer::Repaired(Err(why.to_string())),
@@ -303,35 +264,32 @@ fn bounce(owner: &Owner, config: &Config, id: MessageId) -> Result<Option<String
 }
 
 /// Gives up a message in quarantine, as the daemon was asked to.
-pub fn give_up(owner: &Owner, config: &Config, text: &str) -> Answer {
-    let id = text.parse().map_err(|error| Failure::new(exit::USAGE, error));
-    match id.and_then(|id| bounce(owner, config, id)) {
+pub fn give_up(owner: &Owner, config: &Config, id: MessageId) -> Answer {
+    match bounce(owner, config, id) {
         Ok(notice) => Answer::Bounced(notice),
         Err(failure) => {
-            warn!(id = ?text, failure = failure.text(), "a message could not be bounced");
+            warn!(%id, failure = failure.text(), "a message could not be bounced");
             failure.into()
         }
     }
 }
 
-/// Carries out what the daemon is asked to change.
-pub fn change(owner: &Owner, pool: &Pool, request: &Request) -> Answer {
-    let (Request::Release(text) | Request::Delete(text)) = request else {
-        return Answer::Failed(exit::USAGE, "not a change".into());
-    };
-    let changed = text.parse().map_err(|error| Failure::new(exit::USAGE, error)).and_then(|id| {
-        let changed = if matches!(request, Request::Release(_)) {
-            forget(owner, pool, id);
-            owner.release(id)
-        } else {
-            owner.delete(id)
-        };
-        changed.map_err(Failure::from)
-    });
-    match changed {
+/// Takes a message out of quarantine, as the daemon was asked to.
+pub fn release(owner: &Owner, pool: &Pool, id: MessageId) -> Answer {
+    forget(owner, pool, id);
+    changed(id, owner.release(id))
+}
+
+/// Deletes a message in quarantine, as the daemon was asked to.
+pub fn delete(owner: &Owner, id: MessageId) -> Answer {
+    changed(id, owner.delete(id))
+}
+
+fn changed(id: MessageId, result: Result<(), OperatorError>) -> Answer {
+    match result.map_err(Failure::from) {
         Ok(()) => Answer::Done,
         Err(failure) => {
-            warn!(?request, failure = failure.text(), "a command failed");
+            warn!(%id, failure = failure.text(), "a command failed");
             failure.into()
         }
     }

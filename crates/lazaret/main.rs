@@ -37,7 +37,6 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, ConfigCommand};
-use crate::config::Config;
 use crate::control::Request;
 use crate::exit::Failure;
 
@@ -67,7 +66,7 @@ fn main() -> ExitCode {
 }
 
 fn command(cli: Cli) -> Result<ExitCode, Failure> {
-    let config = || Config::load(cli.config.as_deref());
+    let config = || config::load(cli.config.as_deref());
     match cli.command {
         Command::Run { drain } => {
             log::start(cli.log_format);

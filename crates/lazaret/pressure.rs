@@ -7,100 +7,24 @@
 //! nothing, or stops telling, intake must never stay closed for it.
 
 use std::convert::Infallible;
-use std::fmt;
 use std::fs;
 use std::io;
 use std::path::PathBuf;
-use std::str::FromStr;
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, bounded};
-use lazaret_envelope::ByteSize;
-use lazaret_intake::{IntakeGate, Pause, Reserve};
+use lazaret_intake::{IntakeGate, Pause};
+use lazaret_operator::{IntakeConfig, Percent};
 use rustix::io::Errno;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use tracing::{info, warn};
 
 /// How often is looked: the kernel's numbers change every two seconds.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// Above which share of time intake closes. A machine with memory to spare shows
-/// less than 1 %, one that thrashes more than 30.
-const MEMORY_PRESSURE: Percent = Percent(10);
-
-/// Room for reports and journals of tens of thousands of messages, and for what a
-/// hundred sessions take before they see that there is too little.
-const RESERVE: ByteSize = ByteSize(64 << 20);
-
-/// Inodes for the same: a report or a journal is one.
-const RESERVE_INODES: u64 = 1_000;
-
 /// Intake opens below this part of the threshold: one of so many.
 const OPEN_BELOW: f64 = 2.0;
-
-/// The `[intake]` table.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct IntakeConfig {
-    /// Share of ten seconds in which something on the machine, or in our control
-    /// group, had to wait for memory, above which intake closes. Default `"10%"`;
-    /// `"100%"` for never.
-    pub memory_pressure: Percent,
-    /// Free bytes on the spool's disk that new mail may not use, so that what is
-    /// there can go on: below it, clients are told 452. Default `"64MiB"`.
-    pub reserve: ByteSize,
-    /// Free inodes, likewise. Default 1,000.
-    pub reserve_inodes: u64,
-}
-
-impl Default for IntakeConfig {
-    fn default() -> Self {
-        Self { memory_pressure: MEMORY_PRESSURE, reserve: RESERVE, reserve_inodes: RESERVE_INODES }
-    }
-}
-
-impl IntakeConfig {
-    /// Room that new mail may not use.
-    pub fn reserve(&self) -> Reserve {
-        Reserve { bytes: self.reserve.0, inodes: self.reserve_inodes }
-    }
-}
-
-/// A share, from 1 % to 100 %.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Percent(u8);
-
-impl FromStr for Percent {
-    type Err = String;
-
-    fn from_str(text: &str) -> Result<Self, String> {
-        let number = text.strip_suffix('%').and_then(|number| number.parse().ok());
-        let number = number.filter(|number| (1..=100).contains(number));
-        number
-            .map(Self)
-            .ok_or_else(|| format!("{text:?}: expected a share from \"1%\" to \"100%\", such as \"10%\""))
-    }
-}
-
-impl<'de> Deserialize<'de> for Percent {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
-    }
-}
-
-impl Serialize for Percent {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
-    }
-}
-
-impl fmt::Display for Percent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}%", self.0)
-    }
-}
 
 /// Looks after the gate until it is dropped.
 #[derive(Debug)]
@@ -140,7 +64,7 @@ fn wait(stopped: &Receiver<Infallible>) -> bool {
 /// Looks with `read`, at each `tick`, until there is no further one or nothing to
 /// be read.
 fn watch(threshold: Percent, gate: &IntakeGate, read: impl Fn() -> io::Result<f64>, tick: impl Fn() -> bool) {
-    let close = f64::from(threshold.0);
+    let close = f64::from(threshold.get());
     loop {
         match read() {
             Ok(now) if now > close => {
@@ -266,15 +190,5 @@ mod tests {
         let gate = Arc::new(IntakeGate::new(IntakeConfig::default().reserve(), |_| {}));
         drop(PressureWatch::start(&IntakeConfig::default(), Arc::clone(&gate)).unwrap());
         assert_eq!(Arc::strong_count(&gate), 1);
-    }
-
-    #[test]
-    fn shares_are_read() {
-        let config: IntakeConfig = toml::from_str("memory_pressure = \"25%\"").unwrap();
-        assert_eq!(config.memory_pressure.to_string(), "25%");
-        assert_eq!(config.reserve(), Reserve { bytes: 64 << 20, inodes: 1_000 });
-        for text in ["10", "0%", "101%", "-1%", "1.5%", "%"] {
-            assert!(text.parse::<Percent>().unwrap_err().contains("such as \"10%\""), "{text}");
-        }
     }
 }

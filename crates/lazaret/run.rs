@@ -275,15 +275,14 @@ impl Daemon {
             }
             Event::Reload => self.reload_told().1,
             Event::Asked((request, answer)) => {
-                let (done, ended) = match &request {
+                let (done, ended) = match request {
                     Request::Status => (Answer::Status(Box::new(self.status())), None),
-                    Request::Release(_) | Request::Delete(_) => {
-                        (control::change(&self.owner, &self.engine.pool, &request), None)
-                    }
+                    Request::Release(id) => (control::release(&self.owner, &self.engine.pool, id), None),
+                    Request::Delete(id) => (control::delete(&self.owner, id), None),
                     Request::Bounce(id) => (control::give_up(&self.owner, &self.config, id), None),
-                    Request::Repair(word, path) => (control::repair(&self.owner, word, path), None),
-                    Request::Pause(part) => (self.pause(*part), None),
-                    Request::Resume(part) => (self.resume(*part), None),
+                    Request::Repair(trouble, place) => (control::repair(&self.owner, trouble, &place), None),
+                    Request::Pause(part) => (self.pause(part), None),
+                    Request::Resume(part) => (self.resume(part), None),
                     Request::Reload => self.reload_told(),
                 };
                 // Fails only when the command has given up waiting.

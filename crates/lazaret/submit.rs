@@ -12,7 +12,7 @@ use std::process::ExitCode;
 use lazaret_intake::{Mode, SendmailArgs, converse, submit};
 use lazaret_spool::{OpenError, Spool};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::{exit, mailq};
 
 /// What is said when all went well.
@@ -71,7 +71,7 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
     }
     let named = arguments.config.clone().or_else(|| config.map(Path::to_owned));
     let named = named.or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
-    let config = Config::load(named.as_deref()).map_err(|error| ours(&error))?;
+    let config = config::load(named.as_deref()).map_err(|error| ours(&error))?;
     let spool = open(&config).map_err(|error| ours(&error))?;
     if mode == Mode::List {
         return mailq::print(&spool).map_err(|failure| (failure.status(), failure.text().to_owned()));

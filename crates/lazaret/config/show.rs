@@ -10,8 +10,9 @@ use std::process::ExitCode;
 
 use serde_json::{Value, json};
 
-use super::{Config, EMBEDDED, Source};
+use super::{Config, EMBEDDED, load_with_text};
 use crate::exit::{self, Failure};
+use lazaret_operator::Source;
 
 /// One value in force.
 struct InForce {
@@ -24,7 +25,7 @@ struct InForce {
 
 /// `lazaret config show`
 pub fn show(named: Option<&Path>, as_json: bool) -> Result<ExitCode, Failure> {
-    let (config, text) = Config::load_with_text(named)?;
+    let (config, text) = load_with_text(named)?;
     let file =
         config.file.as_deref().map_or("embedded default".to_owned(), |file| file.display().to_string());
     let values = in_force(&config, &Source { file: &file, text: &text });
@@ -39,7 +40,7 @@ fn in_force(config: &Config, source: &Source<'_>) -> Vec<InForce> {
         let embedded = Source { file: "embedded default", text: EMBEDDED };
         // What a file leaves out as a whole comes from the embedded one.
         let table = key.split(['.', '[']).next().unwrap_or(&key);
-        let left_out = source.find(table).is_none_or(|(_, whole)| !whole);
+        let left_out = !source.has(table);
         let place = source.line(&key).or_else(|| embedded.line(&key).filter(|_| left_out));
         values.push(InForce { key, value, place });
     });

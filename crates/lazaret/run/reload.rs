@@ -10,7 +10,7 @@ use lazaret_intake::{Identity, ListenerHandle};
 use tracing::{error, warn};
 
 use super::{Daemon, Ended, on_broken};
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::Answer;
 use crate::differences::differences;
 use crate::engine::Prepared;
@@ -64,7 +64,7 @@ impl Daemon {
     fn prepare(&self) -> Result<(Reloaded, Option<Next>), Failure> {
         let running = &self.config;
         let Some(file) = &running.file else { return Ok((Reloaded::default(), None)) };
-        let written = Config::load(Some(file))?;
+        let written = config::load(Some(file))?;
         let config = written.clone().reloaded_into(running);
         let reloaded = Reloaded {
             file: Some(file.display().to_string()),

@@ -105,3 +105,27 @@ pub enum ConfigError {
     #[error("failed to open a descriptor for deliveries: {0}")]
     Descriptor(io::Error),
 }
+
+impl ConfigError {
+    /// The key that is wrong, such as `transport.a.next_hops`; `None` if it is no
+    /// matter of what is written.
+    #[must_use]
+    pub fn key(&self) -> Option<String> {
+        let below = |transport: &str, key: &str| Some(format!("transport.{transport}.{key}"));
+        match self {
+            Self::Hostname(_) => Some("hostname".to_owned()),
+            Self::TooManyTransports => Some("transport".to_owned()),
+            Self::Name(transport) => Some(format!("transport.{transport}")),
+            Self::Number { transport, key, .. } => below(transport, key),
+            Self::NoNextHop(transport) | Self::NextHop { transport, .. } => below(transport, "next_hops"),
+            Self::Path { transport, .. } => below(transport, "path"),
+            Self::Pipe { transport, .. } => Some(format!("transport.{transport}")),
+            Self::Timeout { transport, key } => below(transport, &format!("timeouts.{key}")),
+            Self::Connections { .. } => Some("delivery.connections".to_owned()),
+            Self::Breaker(transport) => below(transport, "breaker"),
+            Self::Attempts => Some("retry.attempts".to_owned()),
+            Self::Retry => Some("retry.first".to_owned()),
+            Self::Thread { .. } | Self::Descriptor(_) => None,
+        }
+    }
+}

@@ -53,6 +53,8 @@ impl Target {
             "route" | "config" => taste(4000, Some("configuration"), false),
             "name" => taste(200, Some("documents"), false),
             "recovery" => taste(600, None, false),
+            "notice" => taste(6000, Some("smtp"), false),
+            "request" => taste(4096, Some("requests"), false),
             _ => taste(4000, None, false),
         }
     }

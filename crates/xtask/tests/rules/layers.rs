@@ -1,13 +1,14 @@
 //! Dependencies between our own crates point down only.
 //!
-//! lazaret -> intake, delivery, worker -> spool, smtp, tls, route -> envelope. Tests'
-//! dependencies count too: a rule with an exception must never be needed.
+//! lazaret -> operator -> intake, delivery, worker -> spool, smtp, tls, route -> envelope.
+//! Tests' dependencies count too: a rule with an exception must never be needed.
 
 use crate::manifest::{self, Manifest};
 
 /// The layers, top first. A crate may use those below its own layer.
-const LAYERS: [&[&str]; 4] = [
+const LAYERS: [&[&str]; 5] = [
     &["lazaret"],
+    &["lazaret-operator"],
     &["lazaret-intake", "lazaret-delivery", "lazaret-worker"],
     &["lazaret-spool", "lazaret-smtp", "lazaret-tls", "lazaret-route"],
     &["lazaret-envelope"],

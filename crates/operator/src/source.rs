@@ -1,0 +1,104 @@
+//! The text of a configuration: where in it a key stands, and what is wrong there.
+//!
+//! Keys are those of the file, such as `route[2].any[0].sender`. A place must never
+//! be told that is not of that very text.
+
+use std::fmt;
+use std::ops::Range;
+
+use toml::de::{DeTable, DeValue};
+
+/// What is wrong with a configuration, and where.
+#[derive(Debug)]
+pub struct ConfigError {
+    file: String,
+    place: Option<(usize, usize)>,
+    what: String,
+}
+
+impl ConfigError {
+    /// What is wrong with a file as a whole: it can't be read.
+    #[must_use]
+    pub fn whole(file: &str, what: impl fmt::Display) -> Self {
+        Self { file: file.to_owned(), place: None, what: what.to_string() }
+    }
+
+    /// Line and column, both from 1, where they can be told.
+    #[must_use]
+    pub const fn place(&self) -> Option<(usize, usize)> {
+        self.place
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.file)?;
+        if let Some((line, column)) = self.place {
+            write!(f, ":{line}:{column}")?;
+        }
+        write!(f, ": {}", self.what)
+    }
+}
+
+/// A text and where it comes from, to tell where in it something is wrong.
+#[derive(Debug, Clone, Copy)]
+pub struct Source<'a> {
+    /// How the file is called in messages.
+    pub file: &'a str,
+    /// All of it.
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    pub(crate) fn error(&self, span: Option<Range<usize>>, what: impl fmt::Display) -> ConfigError {
+        let place = span.map(|span| {
+            let before = &self.text[..self.text.floor_char_boundary(span.start)];
+            let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+            (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
+        });
+        ConfigError { file: self.file.to_owned(), place, what: what.to_string() }
+    }
+
+    /// Where the value of a key such as `route[2].any[0].sender` stands, or the
+    /// innermost table around it.
+    pub(crate) fn place(&self, path: &str) -> Option<Range<usize>> {
+        Some(self.find(path)?.0)
+    }
+
+    /// `FILE:LINE` of a key, if it is written.
+    #[must_use]
+    pub fn line(&self, path: &str) -> Option<String> {
+        let (span, _) = self.find(path).filter(|(_, whole)| *whole)?;
+        let line = self.text.get(..span.start)?.matches('\n').count() + 1;
+        Some(format!("{}:{line}", self.file))
+    }
+
+    /// Whether a key is written.
+    #[must_use]
+    pub fn has(&self, path: &str) -> bool {
+        self.find(path).is_some_and(|(_, whole)| whole)
+    }
+
+    /// Where the value of a key stands, or the innermost table around it; whether it
+    /// is the value itself.
+    fn find(&self, path: &str) -> Option<(Range<usize>, bool)> {
+        let document = DeTable::parse(self.text).ok()?;
+        let mut keys = path.split(['.', '[', ']']).filter(|key| !key.is_empty());
+        let first = document.get_ref().get(keys.next()?)?;
+        let mut span = first.span();
+        let mut value = first.get_ref();
+        for key in keys {
+            let next = match value {
+                DeValue::Table(table) => table.get(key),
+                DeValue::Array(array) => key.parse::<usize>().ok().and_then(|at| array.get(at)),
+                _ => None,
+            };
+            let Some(next) = next else { return Some((span, false)) };
+            span = next.span();
+            value = next.get_ref();
+        }
+        Some((span, true))
+    }
+}
