@@ -10,15 +10,18 @@
 #![forbid(unsafe_code)]
 
 pub mod address;
+pub mod config;
 pub mod data;
 pub mod envelope;
 pub mod facts;
 pub mod frame;
 pub mod journal;
 pub mod name;
+pub mod notice;
 pub mod recovery;
 pub mod reply;
 pub mod report;
+pub mod request;
 pub mod route;
 pub mod session;
 

@@ -1,13 +1,16 @@
 //! The server's side of SMTP and LMTP: cuts make no difference, each message ends
 //! where a CRLF.CRLF stands, every reply is whole, and limits are kept.
 //!
-//! The input is what a client sends. LHLO in it makes the server speak LMTP. The
-//! listener here must never say yes to a message that it was not given whole.
+//! The input is what a client sends. LHLO in it makes the server speak LMTP; what
+//! stands behind the first byte of a TLS record comes encrypted. The listener here
+//! must never say yes to a message that it was not given whole.
+
+mod secured;
 
 use std::sync::Arc;
 
-use lazaret_envelope::Transaction;
-use lazaret_smtp::server::{Config, Event, REPLIES_BYTES_MAX, Refusal, Session};
+use lazaret_envelope::{Line, Origin, Transaction};
+use lazaret_smtp::server::{Config, Event, REPLIES_BYTES_MAX, Refusal, Session, StartTlsPolicy};
 use lazaret_smtp::{BareLineEnds, Dialect, Reply, ReplyParser};
 
 use crate::{cost, pieces};
@@ -21,6 +24,9 @@ const SIZE_MAX: u64 = 300;
 /// Most recipients of a message.
 const RECIPIENTS_MAX: usize = 3;
 
+/// Version and cipher suite of every encrypted session.
+const TLS: &str = "TLSv1.3 TLS13_AES_256_GCM_SHA384";
+
 /// Longest input whose cost is measured, in bytes.
 const MEASURED_BYTES_MAX: usize = 100_000;
 
@@ -28,11 +34,30 @@ const MEASURED_BYTES_MAX: usize = 100_000;
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Seen {
     replies: Vec<u8>,
-    messages: Vec<(Transaction, Vec<u8>)>,
+    messages: Vec<Message>,
     abandoned: Vec<Refusal>,
     /// Replies that were owed at the end of messages.
     owed: usize,
     closed: bool,
+    /// Whether the conversation became an encrypted one.
+    secured: bool,
+}
+
+/// A message, and what was known of its client when it began.
+#[derive(Debug, PartialEq, Eq)]
+struct Message {
+    transaction: Transaction,
+    origin: Origin,
+    content: Vec<u8>,
+}
+
+/// A listener that accepts everything, but for data from [`BUSY`].
+struct Listener<'a> {
+    config: &'a Config,
+    session: Session,
+    seen: Seen,
+    out: Vec<u8>,
+    open: Option<Message>,
 }
 
 /// Looks at one input.
@@ -57,52 +82,70 @@ pub fn check(data: &[u8]) {
             cost::assert_linear(data.len(), || drop(play(&config, &[data])));
         }
     }
+    secured::check(data, dialect);
 }
 
-/// Plays a listener that accepts everything, but for data from [`BUSY`].
+/// A whole conversation in the clear.
 fn play(config: &Arc<Config>, pieces: &[&[u8]]) -> Seen {
-    let mut session = Session::new(Arc::clone(config));
-    let (mut seen, mut out, mut open) = (Seen::default(), Vec::new(), None);
-    for mut input in std::iter::once(&b""[..]).chain(pieces.iter().copied()) {
+    let mut listener = Listener::new(config);
+    pieces.iter().for_each(|piece| listener.hear(piece));
+    listener.seen
+}
+
+impl<'a> Listener<'a> {
+    /// One that has sent its greeting.
+    fn new(config: &'a Arc<Config>) -> Self {
+        let session = Session::new(Arc::clone(config));
+        let mut listener = Self { config, session, seen: Seen::default(), out: Vec::new(), open: None };
+        listener.hear(b"");
+        listener
+    }
+
+    fn hear(&mut self, mut input: &[u8]) {
+        let Self { config, session, seen, out, open } = self;
         loop {
-            match session.step(&mut input, &mut out) {
+            match session.step(&mut input, out) {
                 Event::NeedInput => {
                     assert!(input.is_empty(), "it reads on as long as there is something");
                     break;
                 }
                 Event::Flush => {
                     assert!(out.len() < REPLIES_BYTES_MAX + 4096, "replies don't pile up");
-                    seen.replies.append(&mut out);
+                    seen.replies.append(out);
                 }
                 Event::Begin(begin) if begin.transaction().sender.path.as_str() == BUSY => {
-                    begin.refuse(&Reply::new(452, [4, 3, 1], "spool full"), &mut out);
+                    begin.refuse(&Reply::new(452, [4, 3, 1], "spool full"), out);
                 }
                 Event::Begin(begin) => {
                     assert!(open.is_none(), "one message at a time");
-                    open = Some((begin.accept(&mut out), Vec::new()));
+                    let transaction = begin.accept(out);
+                    *open = Some(Message { transaction, origin: session.origin(), content: Vec::new() });
                 }
-                Event::Content(bytes) => open.as_mut().expect("a message is open").1.extend(bytes),
+                Event::Content(bytes) => open.as_mut().expect("a message is open").content.extend(bytes),
                 Event::Abandon(refusal) => {
                     seen.abandoned.push(refusal);
-                    let (transaction, _) = open.take().expect("a message is open");
-                    seen.owed += owed(config, &transaction);
+                    seen.owed += owed(config, &open.take().expect("a message is open").transaction);
                 }
                 Event::End(end) => {
                     let message = open.take().expect("a message is open");
-                    seen.owed += owed(config, &message.0);
+                    seen.owed += owed(config, &message.transaction);
                     seen.messages.push(message);
-                    end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out);
+                    end.finish(&Reply::new(250, [2, 0, 0], "queued"), out);
                 }
-                Event::StartTls(_) => panic!("TLS was not offered"),
+                Event::StartTls(starttls) => {
+                    assert_ne!(config.starttls, StartTlsPolicy::Never, "TLS was not offered");
+                    assert!(input.is_empty(), "what came in the clear is left for the encrypted session");
+                    assert!(!std::mem::replace(&mut seen.secured, true), "it is encrypted once");
+                    starttls.established(Line::escaped(TLS));
+                }
                 Event::Close => {
                     seen.closed = true;
                     break;
                 }
             }
         }
-        seen.replies.append(&mut out);
+        seen.replies.append(out);
     }
-    seen
 }
 
 /// RFC 2033 section 4.2: one reply for each recipient.
@@ -113,7 +156,7 @@ fn owed(config: &Config, transaction: &Transaction) -> usize {
 fn judge(seen: &Seen, data: &[u8], config: &Config) {
     let ends = data.windows(5).filter(|window| window == b"\r\n.\r\n").count();
     assert!(seen.messages.len() <= ends, "no message without its own end");
-    for (transaction, content) in &seen.messages {
+    for Message { transaction, content, .. } in &seen.messages {
         assert!((1..=RECIPIENTS_MAX).contains(&transaction.recipients.len()));
         assert!(content.len() as u64 <= SIZE_MAX, "size is limited");
         assert!(content.is_empty() || content.ends_with(b"\r\n"));
