@@ -56,6 +56,8 @@ pub enum Behaviour {
     Drip,
     /// Closes the connection.
     Close,
+    /// Goes on, after a while.
+    Pause(Duration),
     /// Answers with this line at the first occasion, and at every so many-th from
     /// there; goes on at the others.
     ReplyEvery(usize, &'static str),
@@ -297,6 +299,11 @@ impl Session {
                 let occasion = self.shared.occasions.fetch_add(1, Ordering::Relaxed);
                 occasion.is_multiple_of(times).then_some(Behaviour::Reply(line))
             }
+            Behaviour::Pause(time) => {
+                drop(script);
+                std::thread::sleep(time);
+                None
+            }
             behaviour => Some(behaviour),
         }
     }
@@ -306,6 +313,7 @@ impl Session {
             Behaviour::Reply(line) | Behaviour::ReplyNaming(line) | Behaviour::ReplyEvery(_, line) => {
                 self.say(line)
             }
+            Behaviour::Pause(_) => Ok(()),
             Behaviour::Close => Err(io::ErrorKind::ConnectionAborted.into()),
             Behaviour::Drip => loop {
                 self.reader.get_mut().write_all(b"2")?;

@@ -124,10 +124,10 @@ pub struct SmtpConfig {
     /// disk. Default 1000.
     #[serde(default = "default_queue")]
     pub queue: usize,
-    /// Most recipients of one transaction, up to 1000; more go out in several, one
-    /// after the other. RFC 5321 section 4.5.3.1.8 asks servers to take 100, the
-    /// usual ones take 1000. As many may get a message twice after a crash.
-    /// Default 1000.
+    /// Most recipients of one transaction, up to 1000; more go out in several, over
+    /// at most half of the connections and one more. RFC 5321 section 4.5.3.1.8 asks
+    /// servers to take 100, the usual ones take 1000. As many for each connection
+    /// may get a message twice after a crash. Default 1000.
     #[serde(default = "SmtpConfig::default_recipients")]
     pub recipients_per_transaction: usize,
     /// How long each step may take.

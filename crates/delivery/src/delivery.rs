@@ -145,7 +145,7 @@ impl Delivery {
         };
         // One thread each, so that what is queued always has somebody to do it.
         for (name, &id) in &delivery.ids {
-            let staffed = delivery.shared.staff(id);
+            let staffed = delivery.shared.staff(id, 0);
             staffed.map_err(|source| ConfigError::Thread { transport: name.clone(), source })?;
         }
         let shared = Arc::clone(&delivery.shared);
@@ -302,10 +302,7 @@ impl Shared {
 
     /// A message is in a queue: sees to it that somebody takes it out.
     pub(crate) fn queued(self: &Arc<Self>, id: TransportId) {
-        if let Err(error) = self.staff(id) {
-            // Those that are there will do it, later.
-            warn!(%error, "failed to start another delivery thread");
-        }
+        self.staff_for(id, 0);
         // It may have come after the stop had emptied the queue.
         if self.is_stopping()
             && let Some(pool) = self.pool(id)
@@ -314,9 +311,18 @@ impl Shared {
         }
     }
 
-    fn staff(self: &Arc<Self>, id: TransportId) -> io::Result<()> {
+    /// Starts another thread if there is work for it: a message in the queue, or so
+    /// many lots of one.
+    pub(crate) fn staff_for(self: &Arc<Self>, id: TransportId, lots: usize) {
+        if let Err(error) = self.staff(id, lots) {
+            // Those that are there will do it, later.
+            warn!(%error, "failed to start another delivery thread");
+        }
+    }
+
+    fn staff(self: &Arc<Self>, id: TransportId, lots: usize) -> io::Result<()> {
         let Some(pool) = self.pool(id) else { return Ok(()) };
-        pool.staff(|| self.spawn(id, pool))
+        pool.staff(lots, || self.spawn(id, pool))
     }
 
     fn spawn(self: &Arc<Self>, id: TransportId, pool: &Pool) -> io::Result<JoinHandle<()>> {
@@ -336,12 +342,16 @@ impl Shared {
     fn serve(self: &Arc<Self>, pool: &Pool) {
         let mut hands = Hands::default();
         while !self.is_stopping() {
+            if pool.help(|split| self.help(pool, &mut hands, split)) {
+                continue;
+            }
             let idle = hands.idle_until().map_or_else(never, at);
             select! {
                 recv(pool.queue) -> task => match task {
                     Ok(task) => pool.work(task, |task| self.work(pool, &mut hands, task)),
                     Err(_) => break,
                 },
+                recv(pool.wakes) -> _ => {}
                 recv(self.stopped) -> _ => break,
                 recv(idle) -> _ => hands.close(),
             }

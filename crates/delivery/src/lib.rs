@@ -37,6 +37,7 @@ mod round;
 mod shares;
 mod smtp;
 mod sockets;
+mod split;
 mod task;
 mod tell;
 #[cfg(test)]
@@ -46,6 +47,7 @@ mod test_spool;
 #[cfg(test)]
 mod tests;
 mod trace;
+mod transactions;
 mod transport;
 
 pub use breaker::BreakerState;

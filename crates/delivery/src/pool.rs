@@ -6,7 +6,7 @@
 //! another transport has nothing to do.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering::SeqCst};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
@@ -16,6 +16,7 @@ use lazaret_spool::Waiting;
 
 use crate::next_hop::NextHopStatus;
 use crate::parked::Parked;
+use crate::split::Split;
 use crate::task::Task;
 use crate::transport::{Outcome, Transport};
 
@@ -41,6 +42,13 @@ pub(crate) struct Pool {
     pub(crate) is_final: bool,
     sender: Sender<Task>,
     pub(crate) queue: Receiver<Task>,
+    /// Messages that a thread with nothing else to do may help with.
+    splits: Mutex<Vec<Arc<Split>>>,
+    /// Threads that help.
+    helpers: AtomicUsize,
+    waker: Sender<()>,
+    /// There is something new to help with, for as many threads as it says so to.
+    pub(crate) wakes: Receiver<()>,
     threads_max: usize,
     threads: Mutex<Vec<JoinHandle<()>>>,
     /// Messages in the queue, on their way into it, or in a thread's hands.
@@ -127,12 +135,17 @@ impl Pool {
         parked_max: usize,
     ) -> Self {
         let (sender, queue) = bounded(queue_max);
+        let (waker, wakes) = bounded(threads_max);
         Self {
             name: Line::escaped(name),
             transport,
             is_final,
             sender,
             queue,
+            splits: Mutex::default(),
+            helpers: AtomicUsize::new(0),
+            waker,
+            wakes,
             threads_max,
             threads: Mutex::default(),
             load: AtomicUsize::new(0),
@@ -232,13 +245,56 @@ impl Pool {
         locked(&self.pace).moved(Instant::now());
     }
 
-    /// Starts another thread if there is more to do than threads to do it.
+    /// Has threads that have nothing to do help with a message; how many may.
+    pub(crate) fn share(&self, split: &Arc<Split>) -> usize {
+        let helpers = split.lots_left(&split.state()).saturating_sub(1).min(self.helpers_max());
+        if helpers > 0 {
+            locked(&self.splits).push(Arc::clone(split));
+        }
+        for _ in 0..helpers {
+            // Where there is no room, all are being woken already.
+            let _ = self.waker.try_send(());
+        }
+        helpers
+    }
+
+    /// Nobody helps with a message any more.
+    pub(crate) fn unshare(&self, split: &Arc<Split>) {
+        locked(&self.splits).retain(|other| !Arc::ptr_eq(other, split));
+    }
+
+    /// Helps with a message, if there is no other mail and one that needs help;
+    /// whether it did.
+    pub(crate) fn help(&self, help: impl FnOnce(&Split)) -> bool {
+        if !self.queue.is_empty() {
+            return false;
+        }
+        let Some(split) = locked(&self.splits).iter().find(|split| split.may_need_help()).cloned() else {
+            return false;
+        };
+        let more = |helpers| (helpers < self.helpers_max()).then_some(helpers + 1);
+        if self.helpers.fetch_update(SeqCst, SeqCst, more).is_err() {
+            return false;
+        }
+        help(&split);
+        self.helpers.fetch_sub(1, SeqCst);
+        true
+    }
+
+    /// Half of the threads never help: they are there for other mail.
+    fn helpers_max(&self) -> usize {
+        self.threads_max / 2
+    }
+
+    /// Starts another thread if there is more to do than threads to do it: messages,
+    /// and so many lots of one.
     pub(crate) fn staff(
         &self,
+        lots: usize,
         spawn: impl FnOnce() -> std::io::Result<JoinHandle<()>>,
     ) -> std::io::Result<()> {
         let mut threads = locked(&self.threads);
-        let wanted = self.load.load(SeqCst).clamp(1, self.threads_max);
+        let wanted = (self.load.load(SeqCst) + lots).clamp(1, self.threads_max);
         if threads.len() < wanted {
             threads.push(spawn()?);
         }

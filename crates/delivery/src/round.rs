@@ -1,27 +1,21 @@
-//! The work of one thread on one message: transaction after transaction, and
-//! then where the message goes.
+//! A round of delivery: from one transport of a message to the next, and then where
+//! the message goes.
 //!
-//! Journal first: "From the first transaction on for a message that needs more
-//! than one, else from the first failure". No transaction must ever begin before
-//! what the one before it did is durable.
+//! A message must never move on before what was done about it is durable.
 
 use std::sync::Arc;
-use std::thread;
 use std::time::Duration;
 
 use lazaret_envelope::{Cause, Envelope, Line, Report, Span, Timestamp};
-use lazaret_spool::{Message, Name, Severity, SpoolError, Unreadable, Waiting};
-use tracing::{debug, error};
+use lazaret_spool::{Name, Severity, SpoolError, Unreadable, Waiting};
 
 use crate::backoff;
 use crate::delivery::Shared;
-use crate::parcel::Parcel;
 use crate::parked::Place;
 use crate::pool::Pool;
-use crate::task::{Fate, Task, key};
-use crate::tell::{Asks, age_of};
-use crate::trace;
-use crate::transport::{Handled, Hands, Outcome};
+use crate::task::{Fate, Task};
+use crate::tell::age_of;
+use crate::transport::Hands;
 
 /// How soon a message that could not be tried comes back, at least, if it is not
 /// called before.
@@ -30,18 +24,9 @@ const STAND_BY_MIN: Duration = Duration::from_secs(60);
 /// Renames from one time that a message stands by to the next.
 const STAND_BY_RENAMES: u32 = 4;
 
-/// How often a journal without room on its disk is tried again.
-const NOTE_TRIES: u32 = 30;
-
-/// Lines that are held before they are noted, where there may be very many.
-const UNNOTED_MAX: usize = 1000;
-
-/// Pause between two tries.
-const NOTE_PAUSE: Duration = Duration::from_secs(1);
-
 impl Shared {
     /// Does what a transport has to do for a message, and moves it on.
-    pub(crate) fn work(self: &Arc<Self>, pool: &Pool, hands: &mut Hands, mut task: Task) {
+    pub(crate) fn work(self: &Arc<Self>, pool: &Pool, hands: &mut Hands, task: Task) {
         if self.is_stopping() {
             return self.conclude(task, Fate::PutBack, None);
         }
@@ -52,85 +37,12 @@ impl Shared {
             Ok(message) => message,
             Err(unreadable) => return self.conclude(task, unreadable_fate(&unreadable), None),
         };
-        match self.transactions(pool, hands, &mut task, &message) {
-            Ok(Fate::Pass) => self.pass(task),
-            Ok(fate) => self.settle(task, fate, &message, Some(pool)),
+        let message = Arc::new(message);
+        match self.transactions(pool, hands, task, &message) {
+            Ok((task, Fate::Pass)) => self.pass(task),
+            Ok((task, fate)) => self.settle(task, fate, &message, Some(pool)),
             Err(error) => self.landed(Err(error)),
         }
-    }
-
-    /// All that one transport has to do for a message.
-    fn transactions(
-        &self,
-        pool: &Pool,
-        hands: &mut Hands,
-        task: &mut Task,
-        message: &Message,
-    ) -> Result<Fate, SpoolError> {
-        let journal = match task.outbound.journal() {
-            Err(error) if error.severity() == Severity::NoRoom => return Ok(Fate::Wait),
-            journal => journal?,
-        };
-        let transport = task.next_transport();
-        task.last_try = self.is_last_try(task, &message.envelope);
-        let places = match task.begin(&pool.name, &message.envelope, &journal) {
-            Ok(places) => places,
-            Err(fate) => return Ok(fate),
-        };
-        drop(journal);
-        let trace = trace::received(&message.envelope, &self.hostname);
-        let parcel = Parcel { message, trace: &trace, may_repeat: task.outbound.may_repeat() };
-        let mut left = places.as_slice();
-        while !left.is_empty() {
-            if self.is_stopping() {
-                return Ok(Fate::PutBack);
-            }
-            if !self.note(task)? {
-                return Ok(Fate::Wait);
-            }
-            let (now, later) = left.split_at(left.len().min(pool.transport.recipients_max()));
-            left = match pool.transport.transaction(hands, &parcel, now) {
-                Ok(handled) if handled.outcomes.is_empty() && handled.trouble.is_none() => {
-                    transport.into_iter().for_each(|id| task.put_off(id));
-                    break;
-                }
-                Ok(handled) => match self.account(pool, task, &message.envelope, (now, later), handled)? {
-                    Some(left) => left,
-                    None => return Ok(Fate::Wait),
-                },
-                Err(damaged) => return Ok(Fate::Quarantine(Cause::Damaged, damaged.0)),
-            };
-        }
-        Ok(task.fate())
-    }
-
-    /// Makes durable what was done so far; `false` if there is no room for it.
-    pub(crate) fn note(&self, task: &mut Task) -> Result<bool, SpoolError> {
-        if task.unnoted.is_empty() {
-            return Ok(true);
-        }
-        for attempt in 1..=NOTE_TRIES {
-            match task.outbound.note(&task.unnoted) {
-                Err(error) if error.severity() == Severity::NoRoom => {
-                    if let Some(unsaid) = self.no_room.say() {
-                        error!(id = %task.outbound.name().id, %error, attempt, unsaid,
-                            "no room to write down what was delivered; waiting for some");
-                    }
-                }
-                noted => {
-                    task.unnoted.clear();
-                    return noted.map(|()| true);
-                }
-            }
-            if self.is_stopping() {
-                break;
-            }
-            thread::sleep(NOTE_PAUSE);
-        }
-        error!(id = %task.outbound.name().id, lines = task.unnoted.len(),
-            "what was delivered could not be written down and may be delivered again");
-        task.unnoted.clear();
-        Ok(false)
     }
 
     /// Hands a message to its next transport. Never waits: a thread of this
@@ -214,73 +126,8 @@ impl Shared {
         Ok(task.fate())
     }
 
-    /// Who was not even tried in the last round has failed for good, however many
-    /// they are: noted lot by lot. `false` if there is no room for that.
-    fn give_up(
-        &self,
-        pool: &Pool,
-        task: &mut Task,
-        envelope: &Envelope,
-        places: &[usize],
-        trouble: &Line,
-    ) -> Result<bool, SpoolError> {
-        let time = Timestamp::now();
-        for lot in places.chunks(UNNOTED_MAX) {
-            if !self.note(task)? {
-                return Ok(false);
-            }
-            for &place in lot {
-                let asks = Asks::from(&envelope.transaction.recipients[place].params);
-                let outcome = Outcome::Transient(trouble.clone());
-                task.take(key(envelope, place, &pool.name), outcome, asks, time);
-            }
-        }
-        Ok(true)
-    }
-
-    /// Takes in what became of a transaction with the first of two lots of
-    /// recipients; returns those who are left to be tried, `None` if there is no
-    /// room to write down what became of them.
-    fn account<'a>(
-        &self,
-        pool: &Pool,
-        task: &mut Task,
-        envelope: &Envelope,
-        (now, later): (&'a [usize], &'a [usize]),
-        handled: Handled,
-    ) -> Result<Option<&'a [usize]>, SpoolError> {
-        let time = Timestamp::now();
-        let tried = handled.outcomes.len();
-        for (&place, outcome) in now.iter().zip(handled.outcomes) {
-            pool.count(&outcome, time);
-            let key = key(envelope, place, &pool.name);
-            if let Outcome::Delivered(reply) | Outcome::Relayed(reply) = &outcome {
-                debug!(id = %envelope.id, to = %key.original, transport = %pool.name, %reply, "recipient delivered");
-            }
-            let asks = Asks::from(&envelope.transaction.recipients[place].params);
-            task.take(key, outcome, asks, time);
-        }
-        let Some(trouble) = handled.trouble else {
-            pool.moves();
-            return Ok(Some(later));
-        };
-        let untried = [&now[tried..], later];
-        let count = untried.iter().map(|places| places.len()).sum();
-        pool.count_failed(count, trouble.clone(), time);
-        if task.last_try && !self.is_stopping() {
-            for places in untried {
-                if !self.give_up(pool, task, envelope, places, &trouble)? {
-                    return Ok(None);
-                }
-            }
-        } else if let Some(&first) = untried.into_iter().flatten().next() {
-            task.skip(key(envelope, first, &pool.name), count, trouble, time);
-        }
-        Ok(Some(&[]))
-    }
-
     /// Whether who can't get a message now never will.
-    fn is_last_try(&self, task: &Task, envelope: &Envelope) -> bool {
+    pub(crate) fn is_last_try(&self, task: &Task, envelope: &Envelope) -> bool {
         let name = task.outbound.name();
         let bounces = envelope.transaction.sender.path.0.is_none();
         self.retry.is_over(age_of(name.id), name.attempts, bounces)

@@ -259,9 +259,67 @@ fn many_recipients_go_out_in_several_transactions_that_are_noted_one_by_one() {
     assert_eq!((journal.matches("delivered ").count(), journal.matches("failed ").count()), (1499, 1));
 }
 
+/// Messages for many in lots of ten, over at most so many connections of the
+/// transport, and of all.
+fn in_tens(rules: &[Rule], connections: usize, all: usize) -> Rig {
+    Rig::with(rules, |spool, server| {
+        let mut config = config(spool, server, connections, 100);
+        let Some(TransportConfig::Smtp(smtp)) = config.transports.get_mut("next") else { unreachable!() };
+        smtp.recipients_per_transaction = 10;
+        smtp.timeouts.connect = Duration::from_secs(1);
+        Config { connections: all, ..config }
+    })
+}
+
+fn many(count: usize) -> Vec<String> {
+    (0..count).map(|number| format!("u{number}@b")).collect()
+}
+
+#[test]
+fn a_message_for_many_has_half_of_the_connections_while_they_are_free() {
+    let rig = in_tens(&[(".", Act::Silence)], 6, 500);
+    let recipients = many(200);
+    let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+    rig.submit(rig.spool.routed("<s@x>", &recipients, CONTENT), &vec!["next"; 200]);
+    until(|| rig.server.count("message") == 4);
+    rig.server.follow(&[]);
+    for number in 0..20 {
+        rig.submit(rig.spool.routed("<s@x>", &[&format!("v{number}@b")], CONTENT), &["next"]);
+    }
+    until(|| rig.server.count("message") == 24);
+    assert_eq!(rig.server.count("RCPT TO:<u"), 40, "one that has it, three that help, all of them stuck");
+    assert_eq!(rig.status("next").delivered, 20, "the others are not held up");
+    rig.delivery.stop(Duration::from_millis(20));
+    assert_eq!(rig.spool.counts(), [1, 0, 0, 0]);
+    // What was cut off is tried again; the next one finds what was done.
+    let rest = Rig { spool: rig.spool, ..in_tens(&[], 6, 500) };
+    rest.submit(rest.spool.claimed(), &vec!["next"; 200]);
+    rest.settle();
+    assert_eq!((rest.spool.counts(), rest.server.count("RCPT TO:<u")), ([0; 4], 200));
+}
+
+#[test]
+fn all_are_served_once_however_many_connections_there_are() {
+    for (connections, all) in [(1, 500), (8, 2), (8, 500)] {
+        let rig = in_tens(&[("RCPT TO:<u77@", Act::Say("450 busy\r\n"))], connections, all);
+        let recipients = many(300);
+        let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
+        rig.run(&recipients, &vec!["next"; 300]);
+        let log = rig.server.log();
+        let mut asked: Vec<&String> = log.iter().filter(|line| line.starts_with("RCPT")).collect();
+        asked.sort();
+        asked.dedup();
+        assert_eq!((asked.len(), rig.server.count("RCPT"), rig.server.count("message")), (300, 300, 30));
+        assert_eq!(rig.spool.counts(), [0, 0, 1, 0]);
+        let journal = rig.spool.journals();
+        assert_eq!((journal.matches("delivered ").count(), journal.matches("failed ").count()), (299, 1));
+        assert_eq!(rig.status("next").delivered, 299);
+    }
+}
+
 #[test]
 fn when_the_next_hop_is_gone_the_rest_is_not_tried() {
-    let rig = Rig::new(&[(".", Act::Close)]);
+    let rig = Rig::sized(&[(".", Act::Close)], 1, 100);
     let recipients: Vec<String> = (0..1500).map(|number| format!("u{number}@b")).collect();
     let recipients: Vec<&str> = recipients.iter().map(String::as_str).collect();
     rig.run(&recipients, &vec!["next"; 1500]);

@@ -27,6 +27,14 @@ const PIPELINED: usize = 500;
 /// Recipients of one transaction to the next hop.
 const PER_TRANSACTION: usize = 1000;
 
+/// Connections of the transport; half of them, and the one of the thread that has the
+/// message, may be in a transaction of the same message.
+const CONNECTIONS: usize = 4;
+const TRANSACTIONS: usize = 1 + CONNECTIONS / 2;
+
+/// How long a slow next hop takes for each message.
+const SLOW: Duration = Duration::from_millis(100);
+
 /// Longest time for all of it.
 const TIME_MAX: Duration = Duration::from_secs(600);
 
@@ -44,6 +52,7 @@ const ROUND_BYTES_MAX: u64 = 64 << 10;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("recipients::very_many_survive_a_kill_in_the_middle", killed).alone(),
+        Case::new("recipients::a_slow_next_hop_has_them_over_several_connections", slow).alone(),
         Case::new("recipients::rounds_that_fail_leave_a_small_journal", rounds).alone(),
     ]
 }
@@ -77,6 +86,16 @@ fn send(client: &mut Client, all: usize) {
     assert_eq!(reply.code, 250, "{}", reply.text);
 }
 
+/// Everything goes to the sink.
+fn config(recipients: usize, sink: &Sink, connections: usize) -> Config {
+    let next_hop = sink.address();
+    let hop = format!(
+        "[transport.hop]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\nconnections = {connections}\n"
+    );
+    let config = Config::default().listen(&format!("recipients = {recipients}\n"));
+    config.tables(&hop).route("deliver = \"hop\"\n")
+}
+
 /// How often each recipient was given the message.
 fn times(sink: &Sink) -> HashMap<String, usize> {
     let mut times = HashMap::new();
@@ -90,7 +109,7 @@ fn times(sink: &Sink) -> HashMap<String, usize> {
 fn killed() {
     let all = number();
     let sink = Sink::start(Vec::new());
-    let lab = Lab::with(&Config::default().listen(&format!("recipients = {all}\n")).to(sink.address()));
+    let lab = Lab::with(&config(all, &sink, CONNECTIONS));
     let start = Instant::now();
     let daemon = lab.start();
     let sampler = Sampler::start(daemon.pid());
@@ -122,7 +141,10 @@ fn killed() {
         before.cell.max(after.cell) >> 10,
     ));
     assert_eq!((lost, times.len()), (0, all), "everybody has it, and nobody else");
-    assert!(repeated <= PER_TRANSACTION && times.values().all(|&times| times <= 2), "{repeated}");
+    assert!(
+        repeated <= TRANSACTIONS * PER_TRANSACTION && times.values().all(|&times| times <= 2),
+        "{repeated}"
+    );
     let memory_max = MEMORY_BASE + MEMORY_PER_RECIPIENT * all as u64;
     assert!(daemon_peak <= memory_max, "{daemon_peak} bytes, where {memory_max} are the most");
 }
@@ -131,8 +153,7 @@ fn rounds() {
     let all = number();
     let busy = Behaviour::ReplyNaming("450 4.2.0 busy just now:");
     let sink = Sink::start(vec![(Step::Recipient, None, busy)]);
-    let config = Config::default().listen(&format!("recipients = {all}\n")).to(sink.address());
-    let lab = Lab::with(&config.tables("[retry]\nfirst = \"1s\"\nmax = \"1s\"\n"));
+    let lab = Lab::with(&config(all, &sink, CONNECTIONS).tables("[retry]\nfirst = \"1s\"\nmax = \"1s\"\n"));
     let start = Instant::now();
     let daemon = lab.start();
     let sampler = Sampler::start(daemon.pid());
@@ -159,4 +180,30 @@ fn rounds() {
     assert!(journal > 0 && journal <= u64::from(ROUNDS) * ROUND_BYTES_MAX, "{journal}");
     let memory_max = MEMORY_BASE + MEMORY_PER_RECIPIENT * all as u64;
     assert!(peak <= memory_max, "{peak} bytes, where {memory_max} are the most");
+}
+
+fn slow() {
+    let all = number();
+    let time = |connections| {
+        let sink = Sink::start(vec![(Step::Dot, None, Behaviour::Pause(SLOW))]);
+        let lab = Lab::with(&config(all, &sink, connections));
+        let daemon = lab.start();
+        send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+        let start = Instant::now();
+        let transactions = all.div_ceil(PER_TRANSACTION);
+        assert!(until(TIME_MAX, || sink.count() >= transactions), "{}", lab.log_tail());
+        let took = start.elapsed().as_millis();
+        assert_eq!(daemon.terminate().code(), Some(0));
+        let times = times(&sink);
+        assert!(times.len() == all && times.values().all(|&times| times == 1), "everybody has it once");
+        took
+    };
+    let (one, many) = (time(1), time(4 * CONNECTIONS));
+    figures(&format!(
+        "recipients: {all}, a next hop that takes {} ms for each of {} transactions: done after {one} ms over one \
+         connection, after {many} ms where the transport may have {}",
+        SLOW.as_millis(),
+        all.div_ceil(PER_TRANSACTION),
+        4 * CONNECTIONS,
+    ));
 }
