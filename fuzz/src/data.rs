@@ -37,7 +37,7 @@ fn decode(pieces: &[&[u8]], policy: BareLineEnds) -> Fate {
         let room = content.len();
         let decoded = decoder.decode(piece, &mut content);
         assert!(content.len() - room <= 2 * piece.len() + 2, "as little comes out as is promised");
-        assert_eq!(decoded.finished || decoded.consumed == piece.len(), true, "only the end stops it");
+        assert!(decoded.finished || decoded.consumed == piece.len(), "only the end stops it");
         before += decoded.consumed;
         if decoded.finished {
             let bare = decoder.bare();

@@ -24,9 +24,7 @@ pub fn check(data: &[u8]) {
     if data.starts_with(b"lazaret-") {
         let mut journal = Journal::default();
         cost::assert_linear(data.len(), || journal = Journal::parse(data));
-        assert!(
-            journal.delivered() + journal.attempts.len() <= data.split(|&byte| byte == b'\n').count()
-        );
+        assert!(journal.delivered() + journal.attempts.len() <= data.split(|&byte| byte == b'\n').count());
     } else if let Ok((before, torn, after)) = build(&mut Unstructured::new(data)) {
         survives(&before, &torn, &after);
     }
@@ -44,8 +42,7 @@ fn survives(before: &[Done], torn: &[u8], after: &[Done]) {
     let tried = synced().filter(|done| is_attempt(done)).count();
     assert!(journal.attempts.len() >= tried, "{journal:?} of {shown}");
     let last = synced()
-        .filter(|done| matches!(done, Done::Refused { .. } | Done::Expired { .. } | Done::Reopened { .. }))
-        .last();
+        .rfind(|done| matches!(done, Done::Refused { .. } | Done::Expired { .. } | Done::Reopened { .. }));
     if torn.is_empty() {
         assert_eq!((journal.delivered(), journal.attempts.len()), (served.len(), tried));
         assert_eq!(journal.has_refusals(), last.is_some_and(|last| !matches!(last, Done::Reopened { .. })));

@@ -217,7 +217,7 @@ fn squeezed(text: &str) -> String {
 fn notice<'a>(u: &mut Unstructured<'_>, envelope: &'a Envelope) -> Result<Notice<'a>> {
     Ok(Notice {
         envelope,
-        hostname: *u.choose(&["hub.example", "localhost", "a-1.b-2.c.example"])?,
+        hostname: u.choose(&["hub.example", "localhost", "a-1.b-2.c.example"])?,
         entries: (0..u.int_in_range(1..=4)?).map(|_| entry(u)).collect::<Result<_>>()?,
         more: if u.ratio(1, 4)? { u64::arbitrary(u)? } else { 0 },
         // By the clock of a machine in this century or the next two.

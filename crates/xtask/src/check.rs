@@ -6,6 +6,7 @@
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
+use crate::deny;
 use crate::exec::Line;
 use crate::project;
 use crate::summary::{self, Outcome};
@@ -34,7 +35,15 @@ fn steps() -> Vec<Step> {
                 Line::new("cargo fmt --manifest-path fuzz/Cargo.toml --check"),
             ],
         ),
-        step("lints", 8, vec![Line::new("cargo clippy --workspace --all-targets -- -D warnings")]),
+        step(
+            "lints",
+            8,
+            vec![
+                Line::new("cargo clippy --workspace --all-targets -- -D warnings"),
+                // Into the same folder, where most of what it needs is built already.
+                Line::new("cargo clippy --manifest-path fuzz/Cargo.toml --target-dir target -- -D warnings"),
+            ],
+        ),
         step(
             "documentation",
             5,
@@ -55,7 +64,8 @@ fn steps() -> Vec<Step> {
         step("release build", 8, vec![Line::new("cargo build --release --package lazaret")]),
         // Against the release binary: budgets and poison were measured there.
         step("black box", 20, vec![Line::new("cargo test --release --package lazaret --test blackbox")]),
-        step("fuzz", 10, vec![Line::new("cargo xtask fuzz")]),
+        step("fuzz", 12, vec![Line::new("cargo xtask fuzz")]),
+        step("dependencies", 6, deny::lines()),
     ]
 }
 

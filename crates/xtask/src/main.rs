@@ -9,6 +9,7 @@
 mod bench;
 mod check;
 mod crash_table;
+mod deny;
 mod document;
 mod exec;
 mod fuzz;
