@@ -25,6 +25,10 @@ const THROUGHPUT_RATIO_MIN: f64 = 0.95;
 /// How often open files are counted.
 const COUNT_EVERY: Duration = Duration::from_millis(200);
 
+/// How long each step with a next hop may take: short, so that a run sees many
+/// deadlines pass.
+const DEADLINE: Duration = Duration::from_secs(5);
+
 /// Bytes of a message, about.
 const MESSAGE_BYTES: usize = 3000;
 
@@ -110,8 +114,15 @@ pub fn run(parameters: &Parameters, hangs: HangsAt) {
 /// One run; the throughput of the healthy next hop.
 fn one(parameters: &Parameters, hangs: Option<HangsAt>, label: &str) -> f64 {
     let (well, other) = (Hop::start(None), Hop::start(hangs));
+    let deadlines: String = ["greeting", "command", "data", "end_of_data"]
+        .map(|step| format!("{step} = \"{}s\"\n", DEADLINE.as_secs()))
+        .concat();
     let table = |name: &str, hop: &Hop| {
-        format!("[transport.{name}]\ntype = \"smtp\"\nnext_hops = [\"{}\"]\n", hop.sink.address())
+        let next_hop = hop.sink.address();
+        format!(
+            "[transport.{name}]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\n\
+             [transport.{name}.timeouts]\n{deadlines}"
+        )
     };
     let config = Config::without_routes()
         .workers(&parameters.workers)
