@@ -531,3 +531,18 @@ fn many_clients_at_once_each_get_their_message_in() {
     assert_eq!(names(&lab.place.spool, Dir::Incoming).len(), 80);
     lab.stop(GRACE);
 }
+
+#[test]
+fn sessions_come_after_mail_that_is_here() {
+    let mut lab = Lab::new();
+    let _client = lab.hello();
+    let threads = fs::read_dir("/proc/self/task").unwrap().map(|thread| thread.unwrap().path());
+    let niceness = |thread: std::path::PathBuf| {
+        let is_session = fs::read_to_string(thread.join("comm")).is_ok_and(|name| name == "session\n");
+        let thread = thread.file_name()?.to_str()?.parse().ok().filter(|_| is_session)?;
+        getpriority_process(rustix::process::Pid::from_raw(thread)).ok()
+    };
+    let own = getpriority_process(None).unwrap();
+    assert!(threads.filter_map(niceness).any(|session| session == own + NICENESS));
+    lab.stop(GRACE);
+}
