@@ -396,7 +396,7 @@ mod tests {
 
     fn delays(allowance: Allowance) -> Vec<Option<Delay>> {
         let mut watch = Watch::new(Duration::ZERO, allowance);
-        [1, 500].map(|millis| watch.delay(Duration::from_millis(millis))).to_vec()
+        [100, 500_000].map(|micros| watch.delay(Duration::from_micros(micros))).to_vec()
     }
 
     #[test]
