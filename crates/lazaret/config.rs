@@ -53,7 +53,9 @@ pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
     let too_small = fit.ok().and_then(Result::err).map(|error| format!("on this machine: {error}"));
     let tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref()?.read().err());
     let no_tls = tls.map(|error| format!("on this machine: {error}"));
-    for warning in config.warnings().into_iter().chain(too_small).chain(no_tls) {
+    let delivery = config.delivery();
+    let no_files = delivery.wrong_files().map(|error| format!("on this machine: {error}"));
+    for warning in config.warnings().into_iter().chain(too_small).chain(no_tls).chain(no_files) {
         exit::print(format_args!("{file}: warning: {warning}\n"))?;
     }
     exit::print(format_args!("{file}: all right\n"))?;

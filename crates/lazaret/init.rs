@@ -60,7 +60,7 @@ mod tests {
 
     /// Keys whose default depends on the machine, or that show what could be
     /// written and not what holds.
-    const EXAMPLES: [&str; 11] = [
+    const EXAMPLES: [&str; 15] = [
         ".hostname",
         "listen.sessions_per_client",
         "listen.tls",
@@ -68,6 +68,10 @@ mod tests {
         "workers.spares",
         "workers.memory_total",
         "workers.faults.wall-time",
+        "transport.reinject.tls_name",
+        "transport.reinject.user",
+        "transport.reinject.password_file",
+        "transport.reinject.auth_unencrypted",
         "transport.program.memory",
         "transport.program.cpu_time",
         "transport.program.user",

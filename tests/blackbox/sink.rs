@@ -4,24 +4,17 @@
 //! Everything is bounded and ends when the sink is dropped. It must never send
 //! mail on.
 
-use std::io::{self, BufRead, BufReader, Read, Write};
+mod session;
+
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-/// Longest wait for the client's next line, and longest hang.
-const IO_TIME_MAX: Duration = Duration::from_secs(120);
+use rustls::ServerConfig;
 
-/// Longest line that is read.
-const LINE_BYTES_MAX: u64 = 64 << 20;
-
-/// Largest message that is kept.
-const MESSAGE_BYTES_MAX: usize = 128 << 20;
-
-/// The pause between two bytes of a server that has nothing to say.
-const DRIP_EVERY: Duration = Duration::from_millis(20);
+use session::Session;
 
 /// Most sessions at a time.
 const SESSIONS_MAX: usize = 200;
@@ -33,6 +26,12 @@ pub enum Step {
     Greeting,
     /// EHLO, HELO or LHLO.
     Hello,
+    /// STARTTLS.
+    StartTls,
+    /// After STARTTLS, instead of the handshake.
+    Handshake,
+    /// The last line of AUTH.
+    Auth,
     /// MAIL.
     Mail,
     /// RCPT.
@@ -74,6 +73,18 @@ pub struct Taken {
     pub content: Vec<u8>,
 }
 
+/// What the sink can do beyond taking mail.
+#[derive(Default)]
+pub struct Skills {
+    /// It offers STARTTLS.
+    pub tls: Option<Arc<ServerConfig>>,
+    /// It takes no mail from who has not logged in by saying these lines, the first of
+    /// them being `AUTH` with a mechanism.
+    pub login: Option<&'static [&'static str]>,
+    /// Further lines of its offer under TLS, or without where it has none.
+    pub offers: &'static [&'static str],
+}
+
 /// What the sink does, by step; a recipient narrows a rule for RCPT.
 type Script = Vec<(Step, Option<&'static str>, Behaviour)>;
 
@@ -84,6 +95,8 @@ type Hook = Box<dyn Fn(&Taken) + Send + Sync>;
 struct Shared {
     script: Mutex<Script>,
     hook: Hook,
+    skills: Skills,
+    heard: Mutex<Vec<String>>,
     /// How often it was asked for a behaviour that is not for every occasion.
     occasions: AtomicUsize,
     taken: Mutex<Vec<Taken>>,
@@ -109,13 +122,24 @@ impl Sink {
         Self::telling(script, Box::new(|_| {}))
     }
 
+    /// Starts one that can do more.
+    pub fn skilled(script: Script, skills: Skills) -> Self {
+        Self::with(script, Box::new(|_| {}), skills)
+    }
+
     /// Starts one that tells of each message before it answers for it.
     pub fn telling(script: Script, hook: Hook) -> Self {
+        Self::with(script, hook, Skills::default())
+    }
+
+    fn with(script: Script, hook: Hook, skills: Skills) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("failed to listen");
         let address = listener.local_addr().expect("a bound socket has an address");
         let shared = Arc::new(Shared {
             script: Mutex::new(script),
             hook,
+            skills,
+            heard: Mutex::default(),
             occasions: AtomicUsize::new(0),
             taken: Mutex::default(),
             took: Condvar::new(),
@@ -139,6 +163,12 @@ impl Sink {
     /// What it took so far.
     pub fn taken(&self) -> Vec<Taken> {
         lock(&self.shared.taken).clone()
+    }
+
+    /// The first commands that it was told, of all sessions; behind `tls ` what came
+    /// encrypted.
+    pub fn heard(&self) -> Vec<String> {
+        lock(&self.shared.heard).clone()
     }
 
     /// How many messages it took so far.
@@ -189,169 +219,4 @@ fn listen(listener: &TcpListener, shared: &Arc<Shared>) {
     for (session, _) in sessions {
         let _ = session.join();
     }
-}
-
-/// One connection.
-struct Session {
-    reader: BufReader<TcpStream>,
-    shared: Arc<Shared>,
-    sender: String,
-    recipients: Vec<String>,
-    /// The client has said LHLO: each recipient gets a reply of its own.
-    lmtp: bool,
-}
-
-impl Session {
-    fn new(stream: TcpStream, shared: Arc<Shared>) -> io::Result<Self> {
-        stream.set_read_timeout(Some(IO_TIME_MAX))?;
-        stream.set_write_timeout(Some(IO_TIME_MAX))?;
-        stream.set_nodelay(true)?;
-        Ok(Self {
-            reader: BufReader::new(stream),
-            shared,
-            sender: String::new(),
-            recipients: Vec::new(),
-            lmtp: false,
-        })
-    }
-
-    fn run(&mut self) -> io::Result<()> {
-        self.step(Step::Greeting, "", "220 sink.example.net ESMTP")?;
-        loop {
-            let line = String::from_utf8_lossy(&self.line()?).trim_end().to_owned();
-            let verb = line.split([' ', ':']).next().unwrap_or("").to_ascii_uppercase();
-            match verb.as_str() {
-                "EHLO" | "LHLO" => {
-                    self.lmtp = verb == "LHLO";
-                    let offers =
-                        "250-sink.example.net\r\n250-PIPELINING\r\n250-8BITMIME\r\n250-SMTPUTF8\r\n250 SIZE";
-                    self.step(Step::Hello, "", offers)?;
-                }
-                "HELO" => drop(self.step(Step::Hello, "", "250 sink.example.net")?),
-                "MAIL" => {
-                    self.sender = path(&line);
-                    self.recipients.clear();
-                    self.step(Step::Mail, "", "250 2.1.0 ok")?;
-                }
-                "RCPT" => {
-                    let recipient = path(&line);
-                    if self.step(Step::Recipient, &recipient, "250 2.1.5 ok")? {
-                        self.recipients.push(recipient);
-                    }
-                }
-                "DATA" if self.recipients.is_empty() => self.say("503 5.5.1 no recipients")?,
-                "DATA" => self.data()?,
-                "RSET" | "NOOP" => self.say("250 2.0.0 ok")?,
-                "QUIT" => return self.say("221 2.0.0 bye"),
-                _ => self.say("500 5.5.2 what?")?,
-            }
-        }
-    }
-
-    fn data(&mut self) -> io::Result<()> {
-        if !self.step(Step::Data, "", "354 go on")? {
-            return Ok(());
-        }
-        let mut content = Vec::new();
-        loop {
-            let line = self.line()?;
-            if line == b".\r\n" {
-                break;
-            }
-            content.extend_from_slice(line.strip_prefix(b".").unwrap_or(&line));
-            if content.len() > MESSAGE_BYTES_MAX {
-                return Err(io::Error::other("the message is too large for a test"));
-            }
-        }
-        if let Some(behaviour) = self.rule(Step::Dot, "") {
-            return self.act(behaviour).map(drop);
-        }
-        let recipients = std::mem::take(&mut self.recipients);
-        let replies = if self.lmtp { recipients.len() } else { 1 };
-        let message = Taken { sender: self.sender.clone(), recipients, content };
-        (self.shared.hook)(&message);
-        // As a server does: it is kept before anybody is told so.
-        let number = {
-            let mut taken = lock(&self.shared.taken);
-            taken.push(message);
-            taken.len() - 1
-        };
-        self.shared.took.notify_all();
-        (0..replies).try_for_each(|_| self.say(&format!("250 2.0.0 sunk as {number}")))
-    }
-
-    /// Goes on with `usual` unless the script knows better; says whether it did.
-    fn step(&mut self, step: Step, recipient: &str, usual: &str) -> io::Result<bool> {
-        match self.rule(step, recipient) {
-            None => self.say(usual).map(|()| true),
-            Some(Behaviour::ReplyNaming(line)) => self.say(&format!("{line} <{recipient}>")).map(|()| false),
-            Some(behaviour) => self.act(behaviour).map(|()| false),
-        }
-    }
-
-    /// What the script says instead of going on.
-    fn rule(&self, step: Step, recipient: &str) -> Option<Behaviour> {
-        let fits = |only: &Option<&str>| only.is_none_or(|only| only == recipient);
-        let script = lock(&self.shared.script);
-        let &(.., behaviour) = script.iter().find(|(at, only, _)| *at == step && fits(only))?;
-        match behaviour {
-            Behaviour::ReplyEvery(times, line) => {
-                let occasion = self.shared.occasions.fetch_add(1, Ordering::Relaxed);
-                occasion.is_multiple_of(times).then_some(Behaviour::Reply(line))
-            }
-            Behaviour::Pause(time) => {
-                drop(script);
-                std::thread::sleep(time);
-                None
-            }
-            behaviour => Some(behaviour),
-        }
-    }
-
-    fn act(&mut self, behaviour: Behaviour) -> io::Result<()> {
-        match behaviour {
-            Behaviour::Reply(line) | Behaviour::ReplyNaming(line) | Behaviour::ReplyEvery(_, line) => {
-                self.say(line)
-            }
-            Behaviour::Pause(_) => Ok(()),
-            Behaviour::Close => Err(io::ErrorKind::ConnectionAborted.into()),
-            Behaviour::Drip => loop {
-                self.reader.get_mut().write_all(b"2")?;
-                std::thread::sleep(DRIP_EVERY);
-            },
-            // Swallows what comes until the client goes away or we are stopped.
-            Behaviour::Hang => loop {
-                self.line()?;
-            },
-        }
-    }
-
-    fn say(&mut self, line: &str) -> io::Result<()> {
-        self.reader.get_mut().write_all(format!("{line}\r\n").as_bytes())
-    }
-
-    /// A line with its end, which is CRLF: an LF alone does not end it.
-    fn line(&mut self) -> io::Result<Vec<u8>> {
-        let mut line = Vec::new();
-        while !line.ends_with(b"\r\n") {
-            let left = LINE_BYTES_MAX.saturating_sub(line.len() as u64);
-            if (&mut self.reader).take(left).read_until(b'\n', &mut line)? == 0 {
-                return Err(io::ErrorKind::UnexpectedEof.into());
-            }
-        }
-        Ok(line)
-    }
-}
-
-impl Drop for Session {
-    fn drop(&mut self) {
-        // The list of streams holds a second descriptor, which would keep it open.
-        let _ = self.reader.get_ref().shutdown(Shutdown::Both);
-    }
-}
-
-/// What stands between the angle brackets.
-fn path(line: &str) -> String {
-    let inside = line.split_once('<').and_then(|(_, rest)| rest.split_once('>'));
-    inside.map_or("", |(path, _)| path).to_owned()
 }

@@ -6,21 +6,20 @@
 //! never accept a key that means nothing.
 
 mod error;
+mod smtp;
 
 use std::collections::BTreeMap;
-use std::path::Path;
 use std::time::Duration;
 
-use lazaret_envelope::ByteSize;
-use lazaret_smtp::client::EightBit;
 use serde::{Deserialize, Serialize};
 
-use crate::endpoint::Endpoint;
 use crate::maildir::Template;
 use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig};
+use crate::smtp::Security;
 use crate::trace;
 
 pub use error::ConfigError;
+pub use smtp::{BreakerConfig, SmtpConfig, Timeouts, TlsLevel, Without8BitMime};
 
 /// Longest name of a transport, in bytes.
 pub const TRANSPORT_NAME_BYTES_MAX: usize = 64;
@@ -52,6 +51,10 @@ pub struct Config {
     /// Most connections of all transports together.
     pub connections: usize,
 }
+
+/// What transports have read from files: certificates of issuers, passwords.
+#[derive(Debug)]
+pub struct Files(pub(crate) BTreeMap<String, Security>);
 
 /// `[delivery]`: what all transports share.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -108,91 +111,6 @@ impl MaildirConfig {
     }
 }
 
-/// `[transport.NAME]` with `type = "smtp"` or `"lmtp"`.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct SmtpConfig {
-    /// The next hops as `host:port` or `unix:/path`, a relative one from the
-    /// folder of the configuration file; one that can't be reached, does not say
-    /// hello or is not to be asked now is passed over for the one after it. So is
-    /// one that lacks an extension which a message needs. No default.
-    pub next_hops: Vec<String>,
-    /// Connections at a time. Default 20.
-    #[serde(default = "SmtpConfig::default_connections")]
-    pub connections: usize,
-    /// Most messages that wait in memory for a delivery; further ones wait on
-    /// disk. Default 1000.
-    #[serde(default = "default_queue")]
-    pub queue: usize,
-    /// Most recipients of one transaction, up to 1000; more go out in several, over
-    /// at most half of the connections and one more. RFC 5321 section 4.5.3.1.8 asks
-    /// servers to take 100, the usual ones take 1000. As many for each connection
-    /// may get a message twice after a crash. Default 1000.
-    #[serde(default = "SmtpConfig::default_recipients")]
-    pub recipients_per_transaction: usize,
-    /// How long each step may take.
-    #[serde(default)]
-    pub timeouts: Timeouts,
-    /// When a next hop is not asked for a while.
-    #[serde(default)]
-    pub breaker: BreakerConfig,
-    /// Whether a next hop that offers XFORWARD is told whose mail it is: what the
-    /// MTA before us told, or else its own client, and our id. Default false.
-    #[serde(default)]
-    pub xforward: bool,
-    /// What becomes of a message with 8-bit bytes (BODY=8BITMIME) where 8BITMIME is
-    /// not offered: `"send"` it as it is, or `"fail"` (5.6.3). RFC 6152 section 3
-    /// allows only that or a conversion, which would change bytes and break
-    /// signatures; Exim sends, and Postfix can. Default `"send"`.
-    #[serde(default)]
-    pub without_8bitmime: Without8BitMime,
-    /// Least of a message that a next hop has to take within `timeouts.data`, or
-    /// all that is left of it. Default `64KiB`.
-    #[serde(default = "SmtpConfig::default_least_progress")]
-    pub least_progress: ByteSize,
-}
-
-/// What is done where 8BITMIME is not offered.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Without8BitMime {
-    /// The message is sent as it is.
-    #[default]
-    Send,
-    /// It fails for good.
-    Fail,
-}
-
-impl From<Without8BitMime> for EightBit {
-    fn from(config: Without8BitMime) -> Self {
-        match config {
-            Without8BitMime::Send => Self::Send,
-            Without8BitMime::Fail => Self::Fail,
-        }
-    }
-}
-
-impl SmtpConfig {
-    fn default_connections() -> usize {
-        20
-    }
-
-    fn default_recipients() -> usize {
-        SMTP_RECIPIENTS_MAX
-    }
-
-    fn default_least_progress() -> ByteSize {
-        ByteSize(64 << 10)
-    }
-
-    /// The same with paths of Unix sockets made absolute.
-    #[must_use]
-    pub fn based_on(self, base: &Path) -> Self {
-        let next_hops = self.next_hops.iter().map(|next_hop| Endpoint::based_on(next_hop, base));
-        Self { next_hops: next_hops.collect(), ..self }
-    }
-}
-
 /// `[transport.NAME]` with `type = "discard"`: it has nothing to configure.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -200,79 +118,6 @@ pub struct DiscardConfig {}
 
 pub(crate) fn default_queue() -> usize {
     1000
-}
-
-/// `[transport.NAME.timeouts]`. RFC 5321 section 4.5.3.2 recommends minutes for
-/// hosts on the other side of the world; these defaults are for a next hop that
-/// is near.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Timeouts {
-    /// To connect to one address. Default `10s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub connect: Duration,
-    /// From the connection to the end of the greeting. Default `30s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub greeting: Duration,
-    /// From a command to the end of its reply. Default `60s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub command: Duration,
-    /// From the first byte of a line of a reply to its end: a next hop that says
-    /// a byte now and then is not waited for. Default `5s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub line: Duration,
-    /// To take `least_progress` of the message. Default `60s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub data: Duration,
-    /// From the final dot to its reply. RFC 5321 section 4.5.3.2.6: a timeout
-    /// that is too short here brings duplicates. Default `10m`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub end_of_data: Duration,
-    /// For one message with all its steps. Default `30m`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub transaction: Duration,
-    /// How long a connection is kept for the next message. Default `2s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub idle: Duration,
-}
-
-impl Default for Timeouts {
-    fn default() -> Self {
-        Self {
-            connect: Duration::from_secs(10),
-            greeting: Duration::from_secs(30),
-            command: Duration::from_secs(60),
-            line: Duration::from_secs(5),
-            data: Duration::from_secs(60),
-            end_of_data: Duration::from_secs(600),
-            transaction: Duration::from_secs(1800),
-            idle: Duration::from_secs(2),
-        }
-    }
-}
-
-/// `[transport.NAME.breaker]`: a next hop that fails again and again is not asked
-/// for a while, and then by one connection at a time. What is for it waits
-/// meanwhile, without an attempt counted.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct BreakerConfig {
-    /// Failures in a row: connections refused, broken or silent. Replies to a
-    /// message, even refusals, are none. Default 5.
-    pub failures: u32,
-    /// Pause before the first probe; it doubles with each probe that fails.
-    /// Default `5s`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub pause_first: Duration,
-    /// Longest pause between two probes. Default `2m`.
-    #[serde(with = "lazaret_envelope::span")]
-    pub pause_max: Duration,
-}
-
-impl Default for BreakerConfig {
-    fn default() -> Self {
-        Self { failures: 5, pause_first: Duration::from_secs(5), pause_max: Duration::from_secs(120) }
-    }
 }
 
 /// `[retry]`.
@@ -362,6 +207,28 @@ impl Config {
         self.transports.iter().try_for_each(|(name, transport)| transport.check(name))
     }
 
+    /// Reads the files that transports name.
+    ///
+    /// # Errors
+    /// The first that is not as it has to be.
+    pub fn read_files(&self) -> Result<Files, ConfigError> {
+        self.read_each().collect::<Result<_, _>>().map(Files)
+    }
+
+    /// What is wrong with the files that transports name.
+    pub fn wrong_files(&self) -> impl Iterator<Item = ConfigError> {
+        self.read_each().filter_map(Result::err)
+    }
+
+    fn read_each(&self) -> impl Iterator<Item = Result<(String, Security), ConfigError>> {
+        self.transports.iter().filter_map(|(name, transport)| match transport {
+            TransportConfig::Smtp(smtp) | TransportConfig::Lmtp(smtp) => {
+                Some(smtp.security(name).map(|security| (name.clone(), security)))
+            }
+            TransportConfig::Maildir(_) | TransportConfig::Pipe(_) | TransportConfig::Discard(_) => None,
+        })
+    }
+
     /// How many transports have connections.
     pub(crate) fn connecting(&self) -> usize {
         self.transports.values().filter(|transport| transport.connects()).count()
@@ -439,39 +306,6 @@ impl PipeConfig {
         bounded(name, "queue", self.queue, QUEUE_MAX)?;
         bounded(name, "recipients_per_transaction", self.recipients_per_transaction, PIPE_RECIPIENTS_MAX)?;
         self.fits().map_err(|source| ConfigError::Pipe { transport: name.to_owned(), source })
-    }
-}
-
-impl SmtpConfig {
-    fn check(&self, name: &str) -> Result<(), ConfigError> {
-        bounded(name, "connections", self.connections, THREADS_MAX)?;
-        bounded(name, "queue", self.queue, QUEUE_MAX)?;
-        bounded(name, "recipients_per_transaction", self.recipients_per_transaction, SMTP_RECIPIENTS_MAX)?;
-        if self.next_hops.is_empty() {
-            return Err(ConfigError::NoNextHop(name.to_owned()));
-        }
-        if let Some(next_hop) = self.next_hops.iter().find(|next_hop| Endpoint::parse(next_hop).is_none()) {
-            return Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: next_hop.clone() });
-        }
-        let BreakerConfig { failures, pause_first, pause_max } = self.breaker;
-        if failures == 0 || pause_first.is_zero() || pause_first > pause_max {
-            return Err(ConfigError::Breaker(name.to_owned()));
-        }
-        let Timeouts { connect, greeting, command, line, data, end_of_data, transaction, idle: _ } =
-            self.timeouts;
-        let steps = [
-            ("connect", connect),
-            ("greeting", greeting),
-            ("command", command),
-            ("line", line),
-            ("data", data),
-            ("end_of_data", end_of_data),
-            ("transaction", transaction),
-        ];
-        match steps.into_iter().find(|(_, limit)| limit.is_zero()) {
-            Some((key, _)) => Err(ConfigError::Timeout { transport: name.to_owned(), key }),
-            None => Ok(()),
-        }
     }
 }
 

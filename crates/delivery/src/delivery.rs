@@ -18,7 +18,7 @@ use lazaret_envelope::Line;
 use lazaret_spool::{Outbound, Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, RetryConfig, TRANSPORTS_MAX};
+use crate::config::{Config, ConfigError, Files, RetryConfig, TRANSPORTS_MAX};
 use crate::cutoff::CutOff;
 use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
@@ -160,6 +160,16 @@ impl Delivery {
     #[must_use]
     pub fn transport(&self, name: &str) -> Option<TransportId> {
         self.ids.get(name).copied()
+    }
+
+    /// Connections that begin from now on go by files that were read again, of the
+    /// configuration that this was started with.
+    pub fn use_files(&self, files: Files) {
+        for (name, security) in files.0 {
+            if let Some(pool) = self.transport(&name).and_then(|id| self.shared.pool(id)) {
+                pool.transport.secure_by(security);
+            }
+        }
     }
 
     /// Takes over a routed message. Waits for room in a transport's queue only

@@ -65,11 +65,28 @@ impl Endpoint {
         }
     }
 
+    /// The host's name or address, without brackets; a Unix socket has none.
+    pub(crate) fn host(&self) -> Option<&str> {
+        let Self::Tcp(text) = self else { return None };
+        let (host, _) = text.rsplit_once(':')?;
+        Some(host.trim_matches(['[', ']']))
+    }
+
     /// Its addresses.
     pub(crate) fn places(&self) -> io::Result<Vec<Place>> {
         match self {
             Self::Tcp(name) => Ok(name.to_socket_addrs()?.map(Place::Tcp).collect()),
             Self::Unix(path) => Ok(vec![Place::Unix(path.clone())]),
+        }
+    }
+}
+
+impl Place {
+    /// Whether what goes there stays on this host.
+    pub(crate) fn is_local(&self) -> bool {
+        match self {
+            Self::Tcp(address) => address.ip().to_canonical().is_loopback(),
+            Self::Unix(_) => true,
         }
     }
 }
@@ -156,6 +173,7 @@ impl Socket {
         }
     }
 
+    /// Receives what there is, waiting for it at most `limit`, which is not zero.
     pub(crate) fn read(&self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => {
@@ -169,6 +187,8 @@ impl Socket {
         }
     }
 
+    /// Sends what there is room for, waiting for room at most `limit`, which is not
+    /// zero.
     pub(crate) fn write(&self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
         match self {
             Self::Tcp(socket) => {
@@ -215,5 +235,8 @@ mod tests {
         assert_eq!(based("unix:run/x"), "unix:/etc/lazaret/run/x");
         assert_eq!(based("unix:/run/x"), "unix:/run/x");
         assert_eq!(based("a:25"), "a:25");
+        for (text, host) in [("a.b:25", Some("a.b")), ("[::1]:25", Some("::1")), ("unix:/x", None)] {
+            assert_eq!(Endpoint::parse(text).unwrap().host(), host);
+        }
     }
 }

@@ -52,9 +52,9 @@ mod transport;
 
 pub use breaker::BreakerState;
 pub use config::{
-    BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, MaildirConfig, QUEUE_MAX, RetryConfig,
-    SMTP_RECIPIENTS_MAX, SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, Timeouts,
-    TransportConfig, Without8BitMime,
+    BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, Files, MaildirConfig, QUEUE_MAX,
+    RetryConfig, SMTP_RECIPIENTS_MAX, SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX,
+    Timeouts, TlsLevel, TransportConfig, Without8BitMime,
 };
 pub use copy::LineEnds;
 pub use delivery::{Delivery, Job, TransportId};
@@ -63,4 +63,5 @@ pub use next_hop::NextHopStatus;
 pub use operator::{BounceError, bounce};
 pub use pipe::{CommandError, PIPE_RECIPIENTS_MAX, PipeConfig, PipeError, UserError};
 pub use pool::Status;
+pub use smtp::SecurityError;
 pub use trace::received;

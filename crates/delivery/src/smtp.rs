@@ -3,20 +3,24 @@
 //! The protocol is `lazaret-smtp`'s; this is its socket and its clock. A
 //! message must never be called delivered without the next hop's word for it.
 
+mod security;
 mod session;
 #[cfg(test)]
 mod tests;
 mod visit;
 mod wire;
 
+pub(crate) use security::Security;
+pub use security::SecurityError;
 pub(crate) use session::Session;
 
-use std::io::ErrorKind;
-use std::sync::Arc;
-use std::time::Instant;
+use std::io::{self, ErrorKind};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::{Duration, Instant};
 
 use lazaret_envelope::{Line, Span};
 use lazaret_smtp::Dialect;
+use lazaret_smtp::client::Setup;
 use tracing::debug;
 
 use crate::config::{ConfigError, SmtpConfig, Timeouts};
@@ -25,6 +29,7 @@ use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 use crate::sockets::{NoConnection, Sockets};
 use crate::transport::Handled;
+use session::NotReady;
 use visit::{Visit, Wishes};
 use wire::Wire;
 
@@ -40,12 +45,14 @@ pub(crate) struct Smtp {
     timeouts: Timeouts,
     least_progress: u64,
     wishes: Wishes,
+    /// For connections that begin from now on.
+    security: Mutex<Arc<Security>>,
     sockets: Arc<Sockets>,
 }
 
 impl Smtp {
     /// # Errors
-    /// A next hop that is none.
+    /// A next hop that is none, or a file that is not as it has to be.
     pub(crate) fn new(
         config: &SmtpConfig,
         dialect: Dialect,
@@ -57,6 +64,7 @@ impl Smtp {
             Some(endpoint) => Ok(Arc::new(NextHop::new(name, text, endpoint, config.breaker))),
             None => Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: text.clone() }),
         };
+        let security = config.security(name)?;
         Ok(Self {
             number,
             dialect,
@@ -66,8 +74,18 @@ impl Smtp {
             timeouts: config.timeouts,
             least_progress: config.least_progress.0,
             wishes: Wishes { xforward: config.xforward, eight_bit: config.without_8bitmime.into() },
+            security: Mutex::new(Arc::new(security)),
             sockets: Arc::clone(sockets),
         })
+    }
+
+    /// Connections that begin from now on are kept private so.
+    pub(crate) fn secure_by(&self, security: Security) {
+        *self.security.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(security);
+    }
+
+    fn security(&self) -> Arc<Security> {
+        Arc::clone(&self.security.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     pub(crate) fn recipients_max(&self) -> usize {
@@ -106,7 +124,7 @@ impl Smtp {
             match self.open(next_hop, deadline) {
                 Ok(session) => keep(kept, visit.transact(session, ticket, false)?),
                 Err(NoSession::NoneFree) => break,
-                Err(NoSession::Trouble(why)) => {
+                Err(NoSession::Trouble(why) | NoSession::NoTls(why)) => {
                     ticket.failed(&why);
                     visit.passes_over(next_hop, why);
                 }
@@ -125,42 +143,61 @@ impl Smtp {
     /// next hop that gives one.
     fn open(&self, next_hop: &Arc<NextHop>, deadline: Instant) -> Result<Session, NoSession> {
         let places = next_hop.endpoint().places();
-        let places = places.map_err(|error| Line::escaped(format!("no address: {error}")))?;
+        let no_address = |error| NoSession::Trouble(Line::escaped(format!("no address: {error}")));
+        let places = places.map_err(no_address)?;
         let mut last = Line::escaped("no address");
+        let security = self.security();
         for place in places {
-            match self.connect(next_hop, &place, deadline) {
-                Err(NoSession::Trouble(why)) => {
+            let connect = |setup| self.connect(next_hop, &place, (&security, setup), deadline);
+            let mut result = connect(security.setup(&place));
+            if let Err(NoSession::NoTls(why)) = &result
+                && let Some(setup) = security.setup_without_tls(&place)
+            {
+                debug!(%next_hop, %place, %why, "goes on without TLS");
+                result = connect(setup);
+            }
+            match result {
+                Err(NoSession::Trouble(why) | NoSession::NoTls(why)) => {
                     debug!(%next_hop, %place, %why, "no connection");
                     last = why;
                 }
                 session => return session,
             }
         }
-        Err(last.into())
+        Err(NoSession::Trouble(last))
     }
 
     fn connect(
         &self,
         next_hop: &Arc<NextHop>,
         place: &Place,
+        (security, setup): (&Arc<Security>, Setup),
         deadline: Instant,
     ) -> Result<Session, NoSession> {
         let limit = self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()));
         let connection = self.sockets.connect(self.number, place, limit).map_err(|error| match error {
             NoConnection::NoneFree => NoSession::NoneFree,
-            NoConnection::Failed(error) => match error.kind() {
-                ErrorKind::TimedOut => {
-                    Line::escaped(format!("{place} does not accept a connection for {}", Span(limit))).into()
-                }
-                ErrorKind::ConnectionRefused => Line::escaped(format!("{place} refuses connections")).into(),
-                _ => Line::escaped(format!("failed to connect to {place}: {error}")).into(),
-            },
+            NoConnection::Failed(error) => NoSession::Trouble(no_connection(next_hop, place, limit, &error)),
         })?;
         let wire = Wire::new(connection, self.timeouts, self.least_progress);
-        let mut session = Session::new(wire, Arc::clone(next_hop), &self.hostname, self.dialect);
-        session.ready(deadline)?;
-        Ok(session)
+        let mut session = Session::new(wire, next_hop, security, (&self.hostname, self.dialect, setup));
+        match session.ready(deadline) {
+            Ok(()) => Ok(session),
+            Err(NotReady { why, in_handshake: true }) => Err(NoSession::NoTls(why)),
+            Err(NotReady { why, in_handshake: false }) => Err(NoSession::Trouble(why)),
+        }
     }
+}
+
+/// What is wrong with a place of a next hop; its name stands before it already.
+fn no_connection(next_hop: &NextHop, place: &Place, limit: Duration, error: &io::Error) -> Line {
+    let place = place.to_string();
+    let at = if place == next_hop.to_string() { String::new() } else { format!(" at {place}") };
+    Line::escaped(match error.kind() {
+        ErrorKind::TimedOut => format!("does not accept a connection{at} for {}", Span(limit)),
+        ErrorKind::ConnectionRefused => format!("refuses connections{at}"),
+        _ => format!("failed to connect{at}: {error}"),
+    })
 }
 
 /// Why there is no connection that is ready.
@@ -170,12 +207,8 @@ enum NoSession {
     NoneFree,
     /// What is wrong with the next hop.
     Trouble(Line),
-}
-
-impl From<Line> for NoSession {
-    fn from(why: Line) -> Self {
-        Self::Trouble(why)
-    }
+    /// It offers TLS, and there is none.
+    NoTls(Line),
 }
 
 /// Keeps a connection in place of the one that was kept.

@@ -10,6 +10,8 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use lazaret_tls::Carrier;
+
 use crate::endpoint::{Place, Socket};
 use crate::shares::Shares;
 
@@ -132,17 +134,29 @@ impl Drop for Claim {
     }
 }
 
-impl Connection {
-    /// Receives what there is, waiting for it at most `limit`, which is not zero.
-    pub(crate) fn read(&self, buffer: &mut [u8], limit: Duration) -> io::Result<usize> {
-        self.socket.read(buffer, limit)
+impl Carrier for Connection {
+    fn read(&self, buffer: &mut [u8], deadline: Instant) -> io::Result<usize> {
+        uninterrupted(|| self.socket.read(buffer, left(deadline)?))
     }
 
-    /// Sends what there is room for, waiting for room at most `limit`, which is
-    /// not zero.
-    pub(crate) fn write(&self, bytes: &[u8], limit: Duration) -> io::Result<usize> {
-        self.socket.write(bytes, limit)
+    fn write(&self, bytes: &[u8], deadline: Instant) -> io::Result<usize> {
+        uninterrupted(|| self.socket.write(bytes, left(deadline)?))
     }
+}
+
+fn uninterrupted(mut call: impl FnMut() -> io::Result<usize>) -> io::Result<usize> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
+/// The time that is left, never zero: zero means for ever to a socket.
+fn left(deadline: Instant) -> io::Result<Duration> {
+    let left = deadline.saturating_duration_since(Instant::now());
+    if left.is_zero() { Err(io::ErrorKind::TimedOut.into()) } else { Ok(left) }
 }
 
 #[cfg(test)]
@@ -177,7 +191,7 @@ mod tests {
         let sockets = sockets(9);
         let socket = sockets.connect(0, &place(&listener), SOON).unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| socket.read(&mut [0], SOON * 10).unwrap());
+            let waiting = scope.spawn(|| socket.read(&mut [0], Instant::now() + SOON * 10).unwrap());
             thread::sleep(Duration::from_millis(20));
             sockets.shut_down();
             assert_eq!(waiting.join().unwrap(), 0);

@@ -38,21 +38,17 @@ struct Rig {
 fn config(spool: &TestSpool, server: &Server, connections: usize, queue: usize) -> Config {
     let path = spool.folder().join("mail/{address}").to_str().unwrap().to_owned();
     let timeouts = Timeouts { idle: Duration::from_millis(50), ..Timeouts::default() };
-    let next_hops = vec![server.address.clone()];
     let transports = BTreeMap::from([
         ("mail".to_owned(), TransportConfig::Maildir(MaildirConfig { path, workers: 2, queue: 100 })),
         (
             "next".to_owned(),
             TransportConfig::Smtp(SmtpConfig {
-                next_hops,
                 connections,
                 queue,
-                recipients_per_transaction: SMTP_RECIPIENTS_MAX,
                 timeouts,
                 breaker: BREAKER,
-                xforward: false,
-                without_8bitmime: Without8BitMime::Send,
                 least_progress: lazaret_envelope::ByteSize(1),
+                ..toml::from_str(&format!("next_hops = [{:?}]", server.address)).unwrap()
             }),
         ),
     ]);

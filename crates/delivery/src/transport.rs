@@ -17,7 +17,7 @@ use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
 use crate::pipe::Pipe;
 use crate::refuse::Refuse;
-use crate::smtp::{Session, Smtp};
+use crate::smtp::{Security, Session, Smtp};
 use crate::sockets::Sockets;
 
 /// What became of one recipient.
@@ -109,6 +109,13 @@ impl Transport {
         match self {
             Self::Smtp(smtp) => smtp.next_hops(),
             Self::Maildir(_) | Self::Pipe(_) | Self::Discard(_) | Self::Refuse(_) => &[],
+        }
+    }
+
+    /// Connections that begin from now on are kept private so.
+    pub(crate) fn secure_by(&self, security: Security) {
+        if let Self::Smtp(smtp) = self {
+            smtp.secure_by(security);
         }
     }
 

@@ -6,6 +6,7 @@
 
 use std::sync::Arc;
 
+use lazaret_delivery::Files;
 use lazaret_intake::{Identity, ListenerHandle};
 use tracing::{error, warn};
 
@@ -24,6 +25,8 @@ struct Next {
     config: Config,
     /// If it differs in anything that the engine at work depends on.
     engine: Option<Prepared>,
+    /// What transports name on disk, read anew, if the deliveries at work stay.
+    files: Option<Files>,
     /// The certificates of the listeners, in their order, read anew.
     identities: Vec<Option<Identity>>,
     /// If it differs in when intake closes.
@@ -76,7 +79,9 @@ impl Daemon {
         let same_work = config.workers == running.workers && config.routes == running.routes;
         let identities = self.listeners.iter().map(ListenerHandle::read_identity).collect::<Result<_, _>>();
         let identities = identities.map_err(|error| Failure::new(exit::CONFIG, error.to_string()))?;
-        let mut next = Next { config, engine: None, identities, pressure: None };
+        let files = same_delivery.then(|| config.delivery().read_files()).transpose();
+        let files = files.map_err(|error| Failure::new(exit::CONFIG, error.to_string()))?;
+        let mut next = Next { config, engine: None, files, identities, pressure: None };
         if !same_delivery || !same_work {
             let kept = same_delivery.then(|| Arc::clone(&self.engine.delivery));
             next.engine = Some(Prepared::new(&next.config, &self.owner, kept, on_broken(&self.sender))?);
@@ -88,9 +93,12 @@ impl Daemon {
     }
 
     fn take_over(&mut self, next: Next) -> Result<(), Failure> {
-        let Next { config, engine, identities, pressure } = next;
+        let Next { config, engine, files, identities, pressure } = next;
         if let Some(engine) = engine {
             self.engine.replace(engine)?;
+        }
+        if let Some(files) = files {
+            self.engine.delivery.use_files(files);
         }
         if pressure.is_some() {
             self.pressure = pressure;

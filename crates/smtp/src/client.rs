@@ -9,13 +9,17 @@
 
 mod connection;
 mod exchange;
+mod login;
 mod offer;
+mod setup;
 #[cfg(test)]
 mod tests;
 
 pub use connection::{Client, Content, Ready};
 pub use exchange::RCPT_WINDOW;
+pub use login::{Bytes, Login, Secret};
 pub use offer::Offer;
+pub use setup::{Refusal, Secure, Setup, StartTls};
 
 use std::fmt;
 use std::sync::Arc;
@@ -29,22 +33,20 @@ use crate::xforward::Told;
 #[derive(Debug)]
 pub enum Do<'c> {
     /// Send these bytes.
-    Send(Vec<u8>),
+    Send(Bytes),
     /// Receive, with the deadline of this step.
     Receive(Step),
+    /// The next hop waits for the handshake of TLS.
+    Secure(Secure<'c>),
     /// Nothing is going on: start a transaction, quit, or keep for later.
     Ready(Ready<'c>),
     /// The next hop waits for the content: stream it.
     Content(Content<'c>),
     /// A transaction is over.
     Done(Finished),
-    /// The next hop does not want this connection; there was no transaction.
-    Refused {
-        /// At which step.
-        step: Step,
-        /// What it said.
-        reply: Reply,
-    },
+    /// The next hop does not want this connection, or may not have it; there was no
+    /// transaction.
+    Refused(Refusal),
     /// The conversation is over: close.
     Close,
 }
@@ -57,6 +59,10 @@ pub enum Step {
     Greeting,
     /// EHLO, HELO or LHLO.
     Hello,
+    /// STARTTLS
+    StartTls,
+    /// AUTH
+    Auth,
     /// Nothing was sent: what the next hop offers is not enough.
     Offer,
     /// MAIL
@@ -78,6 +84,8 @@ impl fmt::Display for Step {
         f.pad(match self {
             Self::Greeting => "greeting",
             Self::Hello => "hello",
+            Self::StartTls => "STARTTLS",
+            Self::Auth => "AUTH",
             Self::Offer => "offer",
             Self::Mail => "MAIL",
             Self::Rcpt => "RCPT",
@@ -156,6 +164,10 @@ pub enum ProtocolError {
     /// It is a reply to nothing that was asked.
     #[error("unsolicited reply: {0}")]
     Unsolicited(Reply),
+    /// It came behind the reply to STARTTLS and was not encrypted. Who puts it there
+    /// wants it to be taken for the next hop's own (RFC 3207 section 6).
+    #[error("it says more behind its reply to STARTTLS, unencrypted")]
+    Injected,
     /// It is a reply of a kind that has no meaning at this step.
     #[error("unexpected reply to {step}: {reply}")]
     Unexpected {

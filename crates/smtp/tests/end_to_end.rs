@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use lazaret_envelope::{MailParams, Recipient, ReversePath, Sender, Transaction};
-use lazaret_smtp::client::{Client, Do, EightBit, Finished, Mail, Outcome};
+use lazaret_smtp::client::{Client, Do, EightBit, Finished, Mail, Outcome, Setup};
 use lazaret_smtp::server::{Config, Event, Session};
 use lazaret_smtp::{BareLineEnds, Dialect, Reply};
 use proptest::prelude::*;
@@ -49,7 +49,7 @@ fn deliver(
     config: Config,
     size: usize,
 ) -> (Vec<(Transaction, Vec<u8>)>, Vec<Finished>) {
-    let mut client = Client::new("c.example", config.dialect);
+    let mut client = Client::new("c.example", config.dialect, Setup::default());
     let session = Session::new(Arc::new(config));
     let mut server = Server { session, open: None, kept: Vec::new() };
     let (mut replies, mut results) = (server.receive(b"", size), Vec::new());
@@ -72,7 +72,8 @@ fn deliver(
                 replies.extend(server.receive(&wire, size));
             }
             Do::Done(finished) => results.push(finished),
-            Do::Refused { step, reply } => panic!("refused at {step}: {reply}"),
+            Do::Refused(why) => panic!("{why}"),
+            Do::Secure(_) => panic!("nobody asked for TLS"),
             Do::Close => return (server.kept, results),
         }
     }

@@ -17,6 +17,7 @@ mod listeners;
 mod loops;
 mod mail;
 mod nexthop;
+mod nexthop_tls;
 mod noise;
 mod operator;
 mod pipe;
@@ -41,6 +42,7 @@ pub fn all() -> Vec<Case> {
         harness::cases(),
         mail::cases(),
         nexthop::cases(),
+        nexthop_tls::cases(),
         bad_input::cases(),
         operator::cases(),
         pipe::cases(),

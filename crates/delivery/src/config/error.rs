@@ -8,6 +8,7 @@ use std::io;
 use super::{CONNECTIONS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX};
 use crate::maildir::TemplateError;
 use crate::pipe::PipeError;
+use crate::smtp::SecurityError;
 
 /// Why deliveries can't start with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -47,6 +48,24 @@ pub enum ConfigError {
         transport: String,
         /// What is written.
         next_hop: String,
+    },
+    /// What is said of TLS and login contradicts itself.
+    #[error("[transport.{transport}] {key}: {what}")]
+    Security {
+        /// Of which transport.
+        transport: String,
+        /// Which key.
+        key: &'static str,
+        /// What is wrong with it, and what would be right.
+        what: &'static str,
+    },
+    /// A file that a transport needs is not as it has to be.
+    #[error("[transport.{transport}] {source}")]
+    File {
+        /// Of which transport.
+        transport: String,
+        /// What is wrong with it.
+        source: SecurityError,
     },
     /// A path makes no sense.
     #[error("[transport.{transport}] path: {source}")]
@@ -121,6 +140,8 @@ impl ConfigError {
             Self::Path { transport, .. } => below(transport, "path"),
             Self::Pipe { transport, .. } => Some(format!("transport.{transport}")),
             Self::Timeout { transport, key } => below(transport, &format!("timeouts.{key}")),
+            Self::Security { transport, key, .. } => below(transport, key),
+            Self::File { transport, source } => below(transport, source.key()),
             Self::Connections { .. } => Some("delivery.connections".to_owned()),
             Self::Breaker(transport) => below(transport, "breaker"),
             Self::Attempts => Some("retry.attempts".to_owned()),

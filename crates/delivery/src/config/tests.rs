@@ -1,5 +1,7 @@
 //! What the tables say, and what they must not.
 
+use lazaret_envelope::ByteSize;
+
 use super::*;
 
 #[derive(Debug, Deserialize, Serialize, PartialEq)]
@@ -41,6 +43,12 @@ fn defaults_are_those_that_the_documentation_names() {
         breaker: BreakerConfig::default(),
         xforward: false,
         without_8bitmime: Without8BitMime::Send,
+        tls: TlsLevel::Off,
+        tls_ca: "/etc/ssl/certs/ca-certificates.crt".into(),
+        tls_name: None,
+        user: None,
+        password_file: None,
+        auth_unencrypted: false,
         least_progress: ByteSize(64 << 10),
     };
     assert_eq!(file.transport["s"], TransportConfig::Smtp(smtp));
@@ -73,6 +81,17 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
         (SMTP, "next_hops = ['a:1']\nrecipients_per_transaction = 1001", ["recipients_per_tr", "1 to 1000"]),
         (SMTP, "next_hops = ['a:1']\nconections = 5", ["unknown field `conections`", "connections"]),
         (SMTP, "next_hops = ['a:1']\ntimeouts = { data = '0s' }", ["timeouts.data", "longer than 0s"]),
+        (SMTP, "next_hops = ['a:1']\ntls = 'on'", ["unknown variant `on`", "opportunistic"]),
+        (SMTP, "next_hops = ['a:1']\ntls_name = 'a b'", ["[transport.s] tls_name", "mx.example.org"]),
+        (SMTP, "next_hops = ['unix:/x']\ntls = 'verified'", ["tls_name", "Unix socket has no name"]),
+        (SMTP, "next_hops = ['a:1']\nuser = 'x'", ["[transport.s] user", "needs password_file"]),
+        (SMTP, "next_hops = ['a:1']\npassword_file = 'x'", ["password_file", "needs user"]),
+        (SMTP, "next_hops = ['a:1']\nuser = ''\npassword_file = 'x'", ["user", "no name that could be said"]),
+        (
+            SMTP,
+            "next_hops = ['a:1']\nuser = 'x'\npassword_file = 'x'\ntls = 'opportunistic'",
+            ["only under TLS", "auth_unencrypted = true"],
+        ),
         (SMTP, "next_hops = ['unix:']", ["\"unix:\"", "unix:/path"]),
         (SMTP, "next_hops = ['a:1']\n[delivery]\nconnections = 0", ["[delivery] connections: 0", "from 1"]),
         (SMTP, "next_hops = ['a:1']\nbreaker = { failures = 0 }", ["breaker", "at least 1"]),

@@ -8,9 +8,10 @@ use std::time::{Duration, Instant};
 
 use lazaret_envelope::{Line, Span};
 use lazaret_smtp::Dialect;
-use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Step};
+use lazaret_smtp::client::{Client, Content, Do, Finished, Mail, Outcome, Setup, Step};
 use tracing::debug;
 
+use super::security::Security;
 use super::wire::{QUIT_WAIT, Wire, WireError};
 use crate::next_hop::NextHop;
 use crate::parcel::{Damaged, Parcel};
@@ -30,6 +31,7 @@ pub(crate) struct Session {
     client: Client,
     wire: Wire,
     next_hop: Arc<NextHop>,
+    security: Arc<Security>,
     /// When it became free.
     free_since: Instant,
     /// What the next hop is asked for just now, and by when.
@@ -48,6 +50,14 @@ pub(super) struct Ended {
     pub(super) deadline: bool,
 }
 
+/// Why no transaction can start.
+#[derive(Debug)]
+pub(super) struct NotReady {
+    pub(super) why: Line,
+    /// All went well up to the handshake of TLS, which failed.
+    pub(super) in_handshake: bool,
+}
+
 /// Why the content was not sent to its end.
 enum Unsent {
     Damaged(Damaged),
@@ -55,11 +65,17 @@ enum Unsent {
 }
 
 impl Session {
-    pub(super) fn new(wire: Wire, next_hop: Arc<NextHop>, hostname: &str, dialect: Dialect) -> Self {
+    pub(super) fn new(
+        wire: Wire,
+        next_hop: &Arc<NextHop>,
+        security: &Arc<Security>,
+        (hostname, dialect, setup): (&str, Dialect, Setup),
+    ) -> Self {
         Self {
-            client: Client::new(hostname, dialect),
+            client: Client::new(hostname, dialect, setup),
             wire,
-            next_hop,
+            next_hop: Arc::clone(next_hop),
+            security: Arc::clone(security),
             free_since: Instant::now(),
             asked: None,
             line_ends: None,
@@ -83,20 +99,46 @@ impl Session {
 
     /// Brings the conversation to where a transaction can start, or says why
     /// that will never be. `whole` is the deadline of it all.
-    pub(super) fn ready(&mut self, whole: Instant) -> Result<(), Line> {
+    pub(super) fn ready(&mut self, whole: Instant) -> Result<(), NotReady> {
+        let mut in_handshake = false;
         loop {
             match self.client.next() {
                 Do::Send(bytes) => self.send(&bytes, whole),
                 Do::Receive(step) => self.receive(step, whole),
+                Do::Secure(_) => in_handshake = !self.secure(whole),
                 Do::Ready(_) => return Ok(()),
-                Do::Refused { step, reply } => {
+                Do::Refused(why) => {
                     // It is polite to say QUIT, but nobody waits for an answer.
                     if let Do::Send(bytes) = self.client.next() {
                         self.send(&bytes, whole);
                     }
-                    return Err(Line::escaped(format!("refused at {step}: {reply}")));
+                    return Err(NotReady { why: Line::escaped(why.to_string()), in_handshake });
                 }
-                Do::Content(_) | Do::Done(_) | Do::Close => return Err(self.why()),
+                Do::Content(_) | Do::Done(_) | Do::Close => {
+                    return Err(NotReady { why: self.why(), in_handshake });
+                }
+            }
+        }
+    }
+
+    /// Performs the handshake of TLS; whether it succeeded.
+    fn secure(&mut self, whole: Instant) -> bool {
+        let Some(name) = self.security.name_of(self.next_hop.endpoint()) else {
+            self.over("its name can't stand in a certificate; tls_name can say another".to_owned(), false);
+            return false;
+        };
+        let deadline = whole.min(Instant::now() + self.wire.timeouts.command);
+        match self.wire.secure(self.security.trust(), &name, deadline) {
+            Ok(how) => {
+                debug!(next_hop = %self.next_hop, %how, "encrypted");
+                if let Do::Secure(secure) = self.client.next() {
+                    secure.established(self.security.trust().verifies());
+                }
+                true
+            }
+            Err(error) => {
+                self.over(self.wire.unsecured(&error), matches!(error, WireError::Deadline));
+                false
             }
         }
     }
@@ -118,7 +160,7 @@ impl Session {
                 },
                 Do::Send(bytes) => self.send(&bytes, whole),
                 Do::Receive(step) => self.receive(step, whole),
-                Do::Content(content) => match stream(content, parcel, &self.wire, whole) {
+                Do::Content(content) => match stream(content, parcel, &mut self.wire, whole) {
                     Ok(()) => {}
                     Err(Unsent::Damaged(damaged)) => return Err(damaged),
                     Err(Unsent::Wire(error)) => {
@@ -130,7 +172,9 @@ impl Session {
                     let ended = self.ended.take().or_else(|| unavailable(&finished));
                     return Ok((finished, ended));
                 }
-                Do::Refused { .. } | Do::Close => unreachable!("a transaction ends with its outcomes"),
+                Do::Secure(_) | Do::Refused(_) | Do::Close => {
+                    unreachable!("a transaction ends with its outcomes")
+                }
             }
         }
     }
@@ -143,8 +187,9 @@ impl Session {
                 Do::Send(bytes) => self.send(&bytes, whole),
                 Do::Receive(step) => self.receive(step, whole),
                 Do::Ready(ready) => ready.quit(),
-                Do::Refused { .. } | Do::Content(_) | Do::Done(_) => {}
-                Do::Close => return,
+                Do::Secure(_) => self.client.broken("nothing to secure any more"),
+                Do::Refused(_) | Do::Content(_) | Do::Done(_) => {}
+                Do::Close => return self.wire.close(whole),
             }
         }
     }
@@ -218,6 +263,10 @@ impl Session {
             WireError::Closed => CLOSED.to_owned(),
             WireError::Io(error) => format!("the connection broke: {error}"),
         };
+        self.over(why, deadline);
+    }
+
+    fn over(&mut self, why: String, deadline: bool) {
         self.client.broken(&why);
         self.ended = Some(Ended { why: Line::escaped(why), deadline });
     }
@@ -235,7 +284,12 @@ fn unavailable(finished: &Finished) -> Option<Ended> {
 
 /// Sends the field on top and the message; without its end where its bytes are
 /// not the right ones.
-fn stream(mut content: Content<'_>, parcel: &Parcel<'_>, wire: &Wire, whole: Instant) -> Result<(), Unsent> {
+fn stream(
+    mut content: Content<'_>,
+    parcel: &Parcel<'_>,
+    wire: &mut Wire,
+    whole: Instant,
+) -> Result<(), Unsent> {
     let mut out = Vec::new();
     content.encode(parcel.trace.as_bytes(), &mut out);
     let mut blocks = parcel.blocks();

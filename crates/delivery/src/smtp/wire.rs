@@ -1,5 +1,5 @@
-//! A socket with deadlines: what a peer sends or takes in small portions buys
-//! it no more time.
+//! A socket with deadlines, encrypted or not: what a peer sends or takes in small
+//! portions buys it no more time.
 //!
 //! Before each call to the operating system the time that is left is counted
 //! anew. A call must never wait beyond its deadline.
@@ -7,8 +7,9 @@
 use std::io::{self, ErrorKind};
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::{ByteSize, Span};
+use lazaret_envelope::{ByteSize, Line, Span};
 use lazaret_smtp::client::Step;
+use lazaret_tls::{Carrier, Channel, PeerName, Trust};
 
 use crate::config::Timeouts;
 use crate::sockets::Connection;
@@ -17,6 +18,8 @@ use crate::sockets::Connection;
 #[derive(Debug)]
 pub(super) struct Wire {
     connection: Connection,
+    /// Once the handshake is over.
+    tls: Option<Channel>,
     pub(super) timeouts: Timeouts,
     least_progress: u64,
 }
@@ -63,6 +66,7 @@ impl From<io::Error> for WireError {
         match error.kind() {
             // Linux says EAGAIN where a timeout of a socket has passed.
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Self::Deadline,
+            ErrorKind::UnexpectedEof => Self::Closed,
             _ => Self::Io(error),
         }
     }
@@ -70,7 +74,7 @@ impl From<io::Error> for WireError {
 
 impl Wire {
     pub(super) fn new(connection: Connection, timeouts: Timeouts, least_progress: u64) -> Self {
-        Self { connection, timeouts, least_progress }
+        Self { connection, tls: None, timeouts, least_progress }
     }
 
     /// Begins to watch how content is taken.
@@ -80,48 +84,79 @@ impl Wire {
 
     /// Sends content, as long as it is taken fast enough.
     pub(super) fn send_content(
-        &self,
-        mut bytes: &[u8],
+        &mut self,
+        bytes: &[u8],
         progress: &mut Progress,
         whole: Instant,
     ) -> Result<(), WireError> {
-        while !bytes.is_empty() {
-            let count = self.send_some(bytes, whole.min(progress.deadline))?;
-            bytes = &bytes[count..];
+        self.send_all(bytes, |count| {
             progress.took(count, Instant::now());
-        }
-        Ok(())
+            whole.min(progress.deadline)
+        })
     }
 
     /// Sends all of it.
-    pub(super) fn send(&self, mut bytes: &[u8], deadline: Instant) -> Result<(), WireError> {
+    pub(super) fn send(&mut self, bytes: &[u8], deadline: Instant) -> Result<(), WireError> {
+        self.send_all(bytes, |_| deadline)
+    }
+
+    /// Sends all of it. `deadline` is told how much was taken each time, and says how
+    /// long it may take now.
+    fn send_all(
+        &mut self,
+        mut bytes: &[u8],
+        mut deadline: impl FnMut(usize) -> Instant,
+    ) -> Result<(), WireError> {
+        let mut until = deadline(0);
         while !bytes.is_empty() {
-            bytes = &bytes[self.send_some(bytes, deadline)?..];
+            let Some(tls) = &mut self.tls else {
+                match self.connection.write(bytes, until)? {
+                    0 => return Err(WireError::Closed),
+                    count => {
+                        bytes = &bytes[count..];
+                        until = deadline(count);
+                    }
+                }
+                continue;
+            };
+            bytes = &bytes[tls.take(bytes)?..];
+            loop {
+                match tls.push(&self.connection, until)? {
+                    0 => break,
+                    count => until = deadline(count),
+                }
+            }
         }
         Ok(())
     }
 
-    /// Sends at least one byte.
-    fn send_some(&self, bytes: &[u8], deadline: Instant) -> Result<usize, WireError> {
-        loop {
-            match self.connection.write(bytes, left(deadline)?) {
-                Ok(0) => return Err(WireError::Closed),
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// Receives at least one byte.
+    pub(super) fn receive(&mut self, buffer: &mut [u8], deadline: Instant) -> Result<usize, WireError> {
+        let received = match &mut self.tls {
+            None => self.connection.read(buffer, deadline),
+            Some(tls) => tls.read(&self.connection, buffer, deadline),
+        };
+        match received? {
+            0 => Err(WireError::Closed),
+            count => Ok(count),
         }
     }
 
-    /// Receives at least one byte.
-    pub(super) fn receive(&self, buffer: &mut [u8], deadline: Instant) -> Result<usize, WireError> {
-        loop {
-            match self.connection.read(buffer, left(deadline)?) {
-                Ok(0) => return Err(WireError::Closed),
-                Ok(count) => return Ok(count),
-                Err(error) if error.kind() == ErrorKind::Interrupted => {}
-                Err(error) => return Err(error.into()),
-            }
+    /// Performs the handshake of TLS.
+    pub(super) fn secure(
+        &mut self,
+        trust: &Trust,
+        name: &PeerName,
+        deadline: Instant,
+    ) -> Result<Line, WireError> {
+        let tls = self.tls.insert(Channel::connect(trust, name, &self.connection, deadline)?);
+        Ok(tls.description())
+    }
+
+    /// Says farewell, if that is usual.
+    pub(super) fn close(&mut self, deadline: Instant) {
+        if let Some(tls) = &mut self.tls {
+            tls.close(&self.connection, deadline);
         }
     }
 
@@ -129,9 +164,8 @@ impl Wire {
     pub(super) fn limit(&self, step: Step) -> Duration {
         match step {
             Step::Greeting => self.timeouts.greeting,
-            Step::Offer | Step::Hello | Step::Mail | Step::Rcpt | Step::Data | Step::Rset => {
-                self.timeouts.command
-            }
+            Step::Hello | Step::StartTls | Step::Auth | Step::Offer => self.timeouts.command,
+            Step::Mail | Step::Rcpt | Step::Data | Step::Rset => self.timeouts.command,
             Step::DataEnd => self.timeouts.end_of_data,
             Step::Quit => self.timeouts.command.min(QUIT_WAIT),
         }
@@ -141,6 +175,17 @@ impl Wire {
     pub(super) fn slowness(&self) -> String {
         let limit = Span(self.timeouts.data);
         format!("stalls after DATA, takes less than {} in {limit}", ByteSize(self.least_progress))
+    }
+
+    /// What is wrong with a peer with which there is no TLS.
+    pub(super) fn unsecured(&self, error: &WireError) -> String {
+        match error {
+            WireError::Deadline => {
+                format!("does not finish the TLS handshake for {}", Span(self.timeouts.command))
+            }
+            WireError::Closed => "closed the connection in the TLS handshake".to_owned(),
+            WireError::Io(error) => format!("the TLS handshake failed: {error}"),
+        }
     }
 
     /// What is wrong with a peer that does not reply.
@@ -157,12 +202,6 @@ impl Wire {
 /// How long the reply to QUIT is waited for. RFC 5321 section 4.1.1.10: the
 /// client "SHOULD wait until it receives the reply", but nothing hangs on it.
 pub(super) const QUIT_WAIT: Duration = Duration::from_secs(1);
-
-/// The time that is left, never zero: zero means for ever to a socket.
-fn left(deadline: Instant) -> Result<Duration, WireError> {
-    let left = deadline.saturating_duration_since(Instant::now());
-    if left.is_zero() { Err(WireError::Deadline) } else { Ok(left) }
-}
 
 #[cfg(test)]
 mod tests {

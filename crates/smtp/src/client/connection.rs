@@ -1,4 +1,5 @@
-//! The conversation around transactions: greeting, hello, reset, quit.
+//! The conversation around transactions: greeting, reset, quit, and where in it the
+//! client is.
 //!
 //! A connection ends as soon as the next hop says 421 or something that makes
 //! no sense. Commands must never be sent, nor replies believed, behind that.
@@ -6,6 +7,8 @@
 use lazaret_envelope::Line;
 
 use super::exchange::{Exchange, Progress};
+use super::login::{Bytes, Conversation};
+use super::setup::{Privacy, Refusal, Secure, Setup};
 use super::{Do, Finished, Mail, Offer, ProtocolError, Step};
 use crate::Dialect;
 use crate::reply::{Reply, ReplyParser};
@@ -13,26 +16,34 @@ use crate::reply::{Reply, ReplyParser};
 /// One connection to a next hop.
 #[derive(Debug)]
 pub struct Client {
-    hostname: Line,
-    dialect: Dialect,
-    offer: Offer,
-    state: State,
-    replies: ReplyParser,
+    pub(super) hostname: Line,
+    pub(super) dialect: Dialect,
+    pub(super) setup: Setup,
+    pub(super) privacy: Privacy,
+    pub(super) offer: Offer,
+    pub(super) state: State,
+    pub(super) replies: ReplyParser,
     /// What is to be sent before anything is received.
-    outbox: Vec<u8>,
+    pub(super) outbox: Bytes,
     /// What the caller has to be told before anything else.
-    news: Option<News>,
+    pub(super) news: Option<News>,
 }
 
 /// Where in the conversation the client is.
 #[derive(Debug)]
-enum State {
+pub(super) enum State {
     /// Waits for the greeting.
     Greeting,
     /// Waits for the answer to EHLO or LHLO.
     Hello,
     /// Waits for the answer to HELO.
     Helo,
+    /// Waits for the answer to STARTTLS.
+    StartTls,
+    /// Waits for the handshake of TLS.
+    Secure,
+    /// Waits for the answer to AUTH or to a response of its conversation.
+    Auth(Conversation),
     /// Waits for the caller.
     Ready,
     /// Is in a transaction.
@@ -47,22 +58,25 @@ enum State {
 
 /// What can be told.
 #[derive(Debug)]
-enum News {
+pub(super) enum News {
     Done(Finished),
-    Refused(Step, Reply),
+    Refused(Refusal),
 }
 
 impl Client {
-    /// A client on a fresh connection, that will call itself `hostname`.
+    /// A client on a fresh connection, that will call itself `hostname` and gets it
+    /// ready as `setup` says.
     #[must_use]
-    pub fn new(hostname: &str, dialect: Dialect) -> Self {
+    pub fn new(hostname: &str, dialect: Dialect, setup: Setup) -> Self {
         Self {
             hostname: Line::escaped(hostname),
             dialect,
+            setup,
+            privacy: Privacy::Plain,
             offer: Offer::default(),
             state: State::Greeting,
             replies: ReplyParser::default(),
-            outbox: Vec::new(),
+            outbox: Bytes::default(),
             news: None,
         }
     }
@@ -79,7 +93,7 @@ impl Client {
     pub fn next(&mut self) -> Do<'_> {
         match self.news.take() {
             Some(News::Done(finished)) => return Do::Done(finished),
-            Some(News::Refused(step, reply)) => return Do::Refused { step, reply },
+            Some(News::Refused(why)) => return Do::Refused(why),
             None => {}
         }
         if !self.outbox.is_empty() {
@@ -88,6 +102,9 @@ impl Client {
         match &self.state {
             State::Greeting => Do::Receive(Step::Greeting),
             State::Hello | State::Helo => Do::Receive(Step::Hello),
+            State::StartTls => Do::Receive(Step::StartTls),
+            State::Secure => Do::Secure(Secure::new(self)),
+            State::Auth(_) => Do::Receive(Step::Auth),
             State::Ready => Do::Ready(Ready { client: self }),
             State::Exchange(exchange) if exchange.wants_content() => Do::Content(Content { client: self }),
             State::Exchange(exchange) => Do::Receive(exchange.step()),
@@ -119,10 +136,15 @@ impl Client {
     }
 
     fn replies(&mut self, mut bytes: &[u8]) -> Result<(), ProtocolError> {
-        while let Some(reply) = self.replies.feed(&mut bytes)? {
-            self.reply(reply)?;
+        loop {
+            if matches!(self.state, State::Secure) && !bytes.is_empty() {
+                return Err(ProtocolError::Injected);
+            }
+            match self.replies.feed(&mut bytes)? {
+                Some(reply) => self.reply(reply)?,
+                None => return Ok(()),
+            }
         }
-        Ok(())
     }
 
     fn reply(&mut self, reply: Reply) -> Result<(), ProtocolError> {
@@ -135,23 +157,26 @@ impl Client {
         if !self.outbox.is_empty() {
             return Err(ProtocolError::Unsolicited(reply.shortened()));
         }
-        match self.state {
+        match &mut self.state {
             State::Greeting if reply.is_positive() => self.hello(),
             State::Greeting => self.refused(Step::Greeting, reply)?,
-            State::Hello if reply.is_positive() => {
-                self.offer = Offer::parse(&reply);
-                self.state = State::Ready;
-            }
+            State::Hello if reply.is_positive() => self.offered(Offer::parse(&reply)),
             // RFC 5321 section 4.1.1.1: a client falls back to HELO where EHLO
             // is not known.
             State::Hello if reply.is_permanent() && self.dialect == Dialect::Smtp => {
                 self.say(&format!("HELO {}", self.hostname), State::Helo);
             }
-            State::Helo | State::Rset if reply.is_positive() => self.state = State::Ready,
+            State::Helo if reply.is_positive() => self.offered(Offer::default()),
+            State::Rset if reply.is_positive() => self.state = State::Ready,
             State::Hello | State::Helo => self.refused(Step::Hello, reply)?,
             State::Rset => self.refused(Step::Rset, reply)?,
+            State::StartTls => self.starttls_reply(reply)?,
+            State::Auth(conversation) => {
+                let conversation = std::mem::take(conversation);
+                self.auth_reply(conversation, reply)?;
+            }
             State::Exchange(_) => self.exchange_reply(reply.shortened())?,
-            State::Ready => return Err(ProtocolError::Unsolicited(reply.shortened())),
+            State::Ready | State::Secure => return Err(ProtocolError::Unsolicited(reply.shortened())),
             State::Quit => drop(self.close()),
             State::Closed => {}
         }
@@ -160,14 +185,14 @@ impl Client {
 
     fn exchange_reply(&mut self, reply: Reply) -> Result<(), ProtocolError> {
         let State::Exchange(exchange) = &mut self.state else { return Ok(()) };
-        let next = match exchange.reply(&reply, &mut self.outbox)? {
+        let next = match exchange.reply(&reply, &mut self.outbox.0)? {
             Progress::On => return Ok(()),
             Progress::Over => State::Ready,
             Progress::Reset => State::Rset,
             Progress::Abort => State::Closed,
         };
         if matches!(next, State::Rset) {
-            self.outbox.extend_from_slice(b"RSET\r\n");
+            self.outbox.0.extend_from_slice(b"RSET\r\n");
         }
         if let State::Exchange(exchange) = std::mem::replace(&mut self.state, next) {
             self.news = Some(News::Done(exchange.finish(&reply)));
@@ -180,43 +205,36 @@ impl Client {
         let step = match self.state {
             State::Greeting => Step::Greeting,
             State::Hello | State::Helo => Step::Hello,
+            State::StartTls => Step::StartTls,
+            State::Auth(_) => Step::Auth,
             State::Rset => Step::Rset,
-            State::Exchange(_) | State::Ready | State::Quit | State::Closed => Step::Quit,
+            State::Exchange(_) | State::Secure | State::Ready | State::Quit | State::Closed => Step::Quit,
         };
         match self.close() {
             State::Exchange(exchange) => self.news = Some(News::Done(exchange.finish(&reply))),
-            _ if step != Step::Quit => self.news = Some(News::Refused(step, reply)),
+            _ if step != Step::Quit => self.news = Some(News::Refused(Refusal::Reply { step, reply })),
             _ => {}
         }
     }
 
     /// The next hop can't be used: say good-bye.
-    fn refused(&mut self, step: Step, reply: Reply) -> Result<(), ProtocolError> {
+    pub(super) fn refused(&mut self, step: Step, reply: Reply) -> Result<(), ProtocolError> {
         let reply = reply.shortened();
         if !reply.is_transient() && !reply.is_permanent() {
             return Err(ProtocolError::Unexpected { step, reply });
         }
-        self.news = Some(News::Refused(step, reply));
-        self.say("QUIT", State::Quit);
+        self.useless(Refusal::Reply { step, reply });
         Ok(())
     }
 
-    fn hello(&mut self) {
-        let verb = match self.dialect {
-            Dialect::Smtp => "EHLO",
-            Dialect::Lmtp => "LHLO",
-        };
-        self.say(&format!("{verb} {}", self.hostname), State::Hello);
-    }
-
-    fn say(&mut self, command: &str, next: State) {
-        self.outbox.extend_from_slice(command.as_bytes());
-        self.outbox.extend_from_slice(b"\r\n");
+    pub(super) fn say(&mut self, command: &str, next: State) {
+        self.outbox.0.extend_from_slice(command.as_bytes());
+        self.outbox.0.extend_from_slice(b"\r\n");
         self.state = next;
     }
 
     fn close(&mut self) -> State {
-        self.outbox.clear();
+        self.outbox.0.clear();
         std::mem::replace(&mut self.state, State::Closed)
     }
 }
@@ -236,7 +254,7 @@ impl Ready<'_> {
             let nobody = Reply::new(451, [4, 3, 0], "no recipient is left");
             client.news = Some(News::Done(exchange.finish(&nobody)));
         } else {
-            exchange.send(&mut client.outbox);
+            exchange.send(&mut client.outbox.0);
             client.state = State::Exchange(Box::new(exchange));
         }
     }
@@ -268,7 +286,7 @@ impl Content<'_> {
     /// All content was sent: the final dot is what [`Client::next`] gives next.
     pub fn finish(self) {
         if let State::Exchange(exchange) = &mut self.client.state {
-            exchange.end_content(&mut self.client.outbox);
+            exchange.end_content(&mut self.client.outbox.0);
         }
     }
 }

@@ -330,8 +330,13 @@ fn missing(mail: &Mail, offer: &Offer) -> Option<Reply> {
         return Some(no_smtputf8());
     }
     if sender.params.requiretls && !offer.requiretls {
-        // RFC 8689: sending it on without would break the sender's wish.
-        return Some(Reply::new(550, [5, 7, 30], "the next hop does not offer REQUIRETLS"));
+        // RFC 8689 section 4.2.1: it goes only where the certificate was verified and
+        // REQUIRETLS is offered.
+        return Some(Reply::new(
+            550,
+            [5, 7, 30],
+            "the next hop does not offer REQUIRETLS under verified TLS",
+        ));
     }
     if mail.eight_bit == EightBit::Fail
         && sender.params.body == Some(Body::EightBitMime)

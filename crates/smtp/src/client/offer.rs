@@ -18,8 +18,15 @@ pub struct Offer {
     pub smtputf8: bool,
     /// DSN (RFC 3461)
     pub dsn: bool,
-    /// REQUIRETLS (RFC 8689), which is offered under TLS only.
+    /// REQUIRETLS (RFC 8689). It counts only where it is offered by who has shown
+    /// under TLS that he is who he says.
     pub requiretls: bool,
+    /// STARTTLS (RFC 3207)
+    pub starttls: bool,
+    /// AUTH with PLAIN among its mechanisms (RFC 4954).
+    pub auth_plain: bool,
+    /// AUTH with LOGIN.
+    pub auth_login: bool,
     /// XFORWARD, with what may be told.
     pub xforward: Attributes,
 }
@@ -39,6 +46,11 @@ impl Offer {
                 "8BITMIME" => offer.eight_bit_mime = true,
                 "SMTPUTF8" => offer.smtputf8 = true,
                 "DSN" => offer.dsn = true,
+                "STARTTLS" => offer.starttls = true,
+                "AUTH" => words.for_each(|mechanism| {
+                    offer.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");
+                    offer.auth_login |= mechanism.eq_ignore_ascii_case("LOGIN");
+                }),
                 "XFORWARD" => offer.xforward = Attributes::offered(words),
                 "REQUIRETLS" => offer.requiretls = true,
                 _ => {}
@@ -60,6 +72,9 @@ mod tests {
         let offer = Offer::parse(&ReplyParser::default().feed(&mut text).unwrap().unwrap());
         let expected = Offer { pipelining: true, size: Some(9), eight_bit_mime: true, ..Offer::default() };
         assert_eq!(offer, expected);
+        let mut text = &b"250-x\r\n250-StartTLS\r\n250 AUTH cram-md5 login plain\r\n"[..];
+        let offer = Offer::parse(&ReplyParser::default().feed(&mut text).unwrap().unwrap());
+        assert!(offer.starttls && offer.auth_plain && offer.auth_login);
         for (line, size) in [("SIZE", 0), ("SIZE x", 0), ("SIZE 18446744073709551615", u64::MAX)] {
             let text = format!("250-x\r\n250 {line}\r\n");
             let reply = ReplyParser::default().feed(&mut text.as_bytes()).unwrap().unwrap();

@@ -5,9 +5,13 @@ use std::sync::Arc;
 use lazaret_envelope::{MailParams, Recipient, ReversePath, Sender, Transaction, take_path};
 use proptest::prelude::*;
 
-use super::{Client, Do, EightBit, Finished, Mail, Outcome, ProtocolError, RCPT_WINDOW, Step};
+use super::{
+    Client, Do, EightBit, Finished, Mail, Outcome, ProtocolError, RCPT_WINDOW, Refusal, Setup, Step,
+};
 use crate::Dialect;
 use crate::xforward::Told;
+
+mod setup;
 
 const PLAIN: &str = "250 next.example\r\n";
 const PIPELINING: &str = "250-next.example\r\n250 PIPELINING\r\n";
@@ -27,7 +31,12 @@ fn mail(sender: &str, recipients: &[&str]) -> Mail {
 
 /// A client that has said hello, to a next hop that answered `offer`.
 fn ready(offer: &str, dialect: Dialect) -> Client {
-    let mut client = Client::new("me.example", dialect);
+    greeted(offer, dialect, Setup::default())
+}
+
+/// The same for a client that may have more to do before mail goes.
+fn greeted(offer: &str, dialect: Dialect, setup: Setup) -> Client {
+    let mut client = Client::new("me.example", dialect, setup);
     assert!(matches!(client.next(), Do::Receive(Step::Greeting)));
     client.received(b"220 next.example\r\n").unwrap();
     let hello = if dialect == Dialect::Smtp { "EHLO me.example\r\n" } else { "LHLO me.example\r\n" };
@@ -43,7 +52,7 @@ fn start(client: &mut Client, mail: Mail) {
 
 fn sent(client: &mut Client) -> String {
     match client.next() {
-        Do::Send(bytes) => String::from_utf8(bytes).unwrap(),
+        Do::Send(bytes) => String::from_utf8(bytes.to_vec()).unwrap(),
         other => panic!("nothing to send, but {other:?}"),
     }
 }
@@ -108,8 +117,8 @@ fn a_message_goes_out_step_by_step() {
 #[test]
 fn what_is_offered_is_used_in_one_go() {
     let mut client = ready(EVERYTHING, Dialect::Smtp);
-    let sender = "<ä@b> BODY=8BITMIME RET=FULL ENVID=x REQUIRETLS";
-    let commands = "MAIL FROM:<ä@b> SIZE=7 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=x REQUIRETLS\r\n\
+    let sender = "<ä@b> BODY=8BITMIME RET=FULL ENVID=x";
+    let commands = "MAIL FROM:<ä@b> SIZE=7 BODY=8BITMIME SMTPUTF8 RET=FULL ENVID=x\r\n\
                     RCPT TO:<c@d> NOTIFY=NEVER ORCPT=rfc822;x\r\nRCPT TO:<e@f>\r\nDATA\r\n";
     let script =
         [(commands, "250 ok\r\n451 4.2.0 later\r\n250 ok\r\n354 go\r\n"), (CONTENT, "250 queued\r\n")];
@@ -169,7 +178,7 @@ fn step_by_step_no_data_is_asked_for_when_nobody_was_accepted() {
     assert_eq!(run(&mut client, mail("<>", &["<c@d>"]), &script), ["RCPT: permanent 550 no"]);
     assert_eq!(sent(&mut client), "RSET\r\n");
     client.received(b"500 what?\r\n").unwrap();
-    assert!(matches!(client.next(), Do::Refused { step: Step::Rset, .. }));
+    assert!(matches!(client.next(), Do::Refused(Refusal::Reply { step: Step::Rset, .. })));
     assert_eq!(sent(&mut client), "QUIT\r\n");
 }
 
@@ -213,7 +222,11 @@ fn what_the_next_hop_lacks_is_refused_without_asking() {
     for (offer, sender, reply) in [
         (PLAIN, "<a@b> SMTPUTF8", "550 5.6.7 the next hop does not offer SMTPUTF8"),
         (PLAIN, "<ä@b>", "550 5.6.7 the next hop does not offer SMTPUTF8"),
-        (PLAIN, "<a@b> REQUIRETLS", "550 5.7.30 the next hop does not offer REQUIRETLS"),
+        (
+            EVERYTHING,
+            "<a@b> REQUIRETLS",
+            "550 5.7.30 the next hop does not offer REQUIRETLS under verified TLS",
+        ),
         (limited, "<a@b>", "552 5.3.4 the next hop takes at most 6 bytes, these are 7"),
     ] {
         let mut client = ready(offer, Dialect::Smtp);
@@ -249,13 +262,13 @@ fn hello_falls_back_to_helo() {
 fn an_unwilling_next_hop_is_named_with_its_reply() {
     for (offer, dialect) in [("450 later\r\n", Dialect::Smtp), ("500 what?\r\n", Dialect::Lmtp)] {
         let mut client = ready(offer, dialect);
-        let Do::Refused { step: Step::Hello, reply } = client.next() else { panic!() };
+        let Do::Refused(Refusal::Reply { step: Step::Hello, reply }) = client.next() else { panic!() };
         assert_eq!(reply.to_string(), offer.trim());
         assert_eq!(sent(&mut client), "QUIT\r\n");
     }
-    let mut client = Client::new("me.example", Dialect::Smtp);
+    let mut client = Client::new("me.example", Dialect::Smtp, Setup::default());
     client.received(b"421 full\r\n").unwrap();
-    assert!(matches!(client.next(), Do::Refused { step: Step::Greeting, .. }));
+    assert!(matches!(client.next(), Do::Refused(Refusal::Reply { step: Step::Greeting, .. })));
     assert!(matches!(client.next(), Do::Close));
 }
 
@@ -318,7 +331,7 @@ fn nonsense_ends_the_connection_and_loses_nobody() {
         assert!(matches!(client.next(), Do::Close));
         assert_eq!(client.received(b"250 more\r\n"), Ok(()));
     }
-    let mut client = Client::new("me.example", Dialect::Smtp);
+    let mut client = Client::new("me.example", Dialect::Smtp, Setup::default());
     assert!(matches!(client.received(b"220 x\r\n250 early\r\n"), Err(ProtocolError::Unsolicited(_))));
 }
 
@@ -350,7 +363,8 @@ proptest! {
                 }
                 Do::Done(finished) => results.push(finished),
                 Do::Ready(ready) => ready.quit(),
-                Do::Refused { .. } => {}
+                Do::Refused(_) => {}
+                Do::Secure(secure) => secure.established(true),
                 Do::Close => break,
             }
         }
@@ -363,7 +377,7 @@ proptest! {
 
     #[test]
     fn no_bytes_panic(pieces: Vec<Vec<u8>>) {
-        let mut client = Client::new("me.example", Dialect::Smtp);
+        let mut client = Client::new("me.example", Dialect::Smtp, Setup::default());
         for piece in pieces {
             let _ = client.received(&piece);
             let _ = client.next();
