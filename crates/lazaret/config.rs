@@ -3,6 +3,7 @@
 //! What is in it is `lazaret_operator`'s to understand. It must never be written to.
 
 use std::fs;
+use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -16,6 +17,9 @@ use lazaret_worker::{Available, Fit};
 
 use crate::exit::{self, Failure};
 use crate::paths;
+
+/// Most bytes of a configuration: far more than anybody writes.
+const BYTES_MAX: u64 = 16 << 20;
 
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
@@ -31,17 +35,31 @@ pub fn load(named: Option<&Path>) -> Result<Config, ConfigError> {
 
 /// The same, with the text that it was read from.
 fn load_with_text(named: Option<&Path>) -> Result<(Config, String), ConfigError> {
-    let system = Path::new(paths::SYSTEM_FILE);
-    let file = named.or_else(|| system.exists().then_some(system));
-    let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
-    let io = |what: &str, error: std::io::Error| ConfigError::whole(&shown, format!("{what}: {error}"));
-    let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
-    let text = match file {
-        Some(file) => fs::read_to_string(file).map_err(|error| io("can't be read", error))?,
-        None => EMBEDDED.to_owned(),
+    let asked = named.unwrap_or(Path::new(paths::SYSTEM_FILE));
+    let (file, text) = match read(asked) {
+        // One that is there and can't be read must not be passed over.
+        Err(error) if named.is_none() && error.kind() == io::ErrorKind::NotFound => {
+            (None, Ok(EMBEDDED.to_owned()))
+        }
+        text => (Some(asked), text),
     };
+    let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
+    let io = |what: &str, error: io::Error| ConfigError::whole(&shown, format!("{what}: {error}"));
+    let text = text.map_err(|error| io("can't be read", error))?;
+    let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
     let config = Config::parse(&Source { file: &shown, text: &text }, file, &base)?;
     Ok((config, text))
+}
+
+/// Reads a file, as long as it is a configuration's.
+fn read(file: &Path) -> io::Result<String> {
+    let mut text = String::new();
+    fs::File::open(file)?.take(BYTES_MAX + 1).read_to_string(&mut text)?;
+    if text.len() as u64 > BYTES_MAX {
+        let why = format!("it has more than {} MiB: is it the right file?", BYTES_MAX >> 20);
+        return Err(io::Error::new(io::ErrorKind::FileTooLarge, why));
+    }
+    Ok(text)
 }
 
 /// `lazaret config check`
@@ -67,6 +85,19 @@ pub mod tests {
     use std::collections::BTreeSet;
 
     use super::*;
+
+    #[test]
+    fn a_file_without_end_is_refused() {
+        let error = load(Some(Path::new("/dev/zero"))).err().expect("it is refused").to_string();
+        assert!(error.contains("more than 16 MiB"), "{error}");
+    }
+
+    #[test]
+    fn a_file_that_was_named_has_to_be_there() {
+        let folder = tempfile::tempdir().unwrap();
+        let error = load(Some(&folder.path().join("x.toml"))).err().expect("it is refused").to_string();
+        assert!(error.contains("can't be read: "), "{error}");
+    }
 
     /// A configuration whose relative paths start from `/base`.
     pub fn parse(text: &str) -> Result<Config, ConfigError> {
