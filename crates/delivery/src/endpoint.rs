@@ -5,7 +5,7 @@
 
 use std::fmt;
 use std::io::{self, Read, Write};
-use std::net::{Shutdown, SocketAddr, TcpStream, ToSocketAddrs};
+use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -70,14 +70,6 @@ impl Endpoint {
         let Self::Tcp(text) = self else { return None };
         let (host, _) = text.rsplit_once(':')?;
         Some(host.trim_matches(['[', ']']))
-    }
-
-    /// Its addresses.
-    pub(crate) fn places(&self) -> io::Result<Vec<Place>> {
-        match self {
-            Self::Tcp(name) => Ok(name.to_socket_addrs()?.map(Place::Tcp).collect()),
-            Self::Unix(path) => Ok(vec![Place::Unix(path.clone())]),
-        }
     }
 }
 

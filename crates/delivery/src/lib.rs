@@ -23,6 +23,7 @@ mod discard;
 mod endpoint;
 mod failures;
 mod lines;
+mod lookup;
 mod maildir;
 mod next_hop;
 pub mod notice;

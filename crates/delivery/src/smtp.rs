@@ -142,9 +142,8 @@ impl Smtp {
     /// A connection that is ready for a transaction, to the first address of a
     /// next hop that gives one.
     fn open(&self, next_hop: &Arc<NextHop>, deadline: Instant) -> Result<Session, NoSession> {
-        let places = next_hop.endpoint().places();
-        let no_address = |error| NoSession::Trouble(Line::escaped(format!("no address: {error}")));
-        let places = places.map_err(no_address)?;
+        let places = self.sockets.places(next_hop.endpoint(), self.connect_limit(deadline));
+        let places = places.map_err(NoSession::Trouble)?;
         let mut last = Line::escaped("no address");
         let security = self.security();
         for place in places {
@@ -167,6 +166,11 @@ impl Smtp {
         Err(NoSession::Trouble(last))
     }
 
+    /// How long it may take to look up a name, or to connect.
+    fn connect_limit(&self, deadline: Instant) -> Duration {
+        self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()))
+    }
+
     fn connect(
         &self,
         next_hop: &Arc<NextHop>,
@@ -174,7 +178,7 @@ impl Smtp {
         (security, setup): (&Arc<Security>, Setup),
         deadline: Instant,
     ) -> Result<Session, NoSession> {
-        let limit = self.timeouts.connect.min(deadline.saturating_duration_since(Instant::now()));
+        let limit = self.connect_limit(deadline);
         let connection = self.sockets.connect(self.number, place, limit).map_err(|error| match error {
             NoConnection::NoneFree => NoSession::NoneFree,
             NoConnection::Failed(error) => NoSession::Trouble(no_connection(next_hop, place, limit, &error)),

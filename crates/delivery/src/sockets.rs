@@ -10,9 +10,11 @@ use std::io;
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
+use lazaret_envelope::Line;
 use lazaret_tls::Carrier;
 
-use crate::endpoint::{Place, Socket};
+use crate::endpoint::{Endpoint, Place, Socket};
+use crate::lookup::Lookups;
 use crate::shares::Shares;
 
 /// Who has a connection.
@@ -21,6 +23,7 @@ pub(crate) struct Sockets {
     open: Mutex<Open>,
     /// Told when somebody gives one back.
     given_back: Condvar,
+    lookups: Arc<Lookups>,
 }
 
 #[derive(Debug)]
@@ -65,7 +68,15 @@ impl Sockets {
     pub(crate) fn new(connections: usize, transports: usize) -> Self {
         let shares = Shares::new(connections, transports);
         let open = Open { shut: false, sockets: Vec::new(), shares };
-        Self { open: Mutex::new(open), given_back: Condvar::new() }
+        Self { open: Mutex::new(open), given_back: Condvar::new(), lookups: Arc::new(Lookups::new()) }
+    }
+
+    /// The addresses of a next hop, within `limit`; else why there are none.
+    pub(crate) fn places(&self, endpoint: &Endpoint, limit: Duration) -> Result<Vec<Place>, Line> {
+        Ok(match endpoint {
+            Endpoint::Tcp(name) => self.lookups.addresses(name, limit)?.into_iter().map(Place::Tcp).collect(),
+            Endpoint::Unix(path) => vec![Place::Unix(path.clone())],
+        })
     }
 
     /// Connects to an address within `limit`, for the transport of this number.
@@ -113,6 +124,7 @@ impl Sockets {
 
     /// Ends every conversation, for good.
     pub(crate) fn shut_down(&self) {
+        self.lookups.shut_down();
         let mut open = self.open();
         open.shut = true;
         self.given_back.notify_all();
@@ -164,9 +176,11 @@ mod tests {
     use super::*;
     use std::net::{SocketAddr, TcpListener, TcpStream};
     use std::os::unix::net::UnixListener;
-    use std::thread;
+    use std::thread::{self, Scope, ScopedJoinHandle};
 
+    use crossbeam_channel::bounded;
     use rustix::net::{AddressFamily, SocketFlags, SocketType, socket_with};
+    use rustix::thread::gettid;
 
     const SOON: Duration = Duration::from_secs(5);
 
@@ -185,14 +199,34 @@ mod tests {
         }
     }
 
+    /// A thread that does something and has come to where it waits in the kernel.
+    fn waits<'scope, T: Send + 'scope>(
+        scope: &'scope Scope<'scope, '_>,
+        work: impl FnOnce() -> T + Send + 'scope,
+    ) -> ScopedJoinHandle<'scope, T> {
+        let (tell, told) = bounded(1);
+        let thread = scope.spawn(move || {
+            tell.send(gettid()).unwrap();
+            work()
+        });
+        let stat = format!("/proc/self/task/{}/stat", told.recv().unwrap().as_raw_nonzero());
+        // proc_pid_stat(5): the state, S if it sleeps, stands behind the name.
+        let state = |stat: String| stat.rsplit_once(") ").map(|(_, rest)| rest.starts_with('S'));
+        let start = Instant::now();
+        while !std::fs::read_to_string(&stat).ok().and_then(state).unwrap_or_default() {
+            assert!(start.elapsed() < SOON, "it never waits");
+            thread::yield_now();
+        }
+        thread
+    }
+
     #[test]
     fn a_shut_down_wakes_whoever_waits_and_lets_nobody_in() {
         let listener = TcpListener::bind("127.0.0.1:0").unwrap();
         let sockets = sockets(9);
         let socket = sockets.connect(0, &place(&listener), SOON).unwrap();
         thread::scope(|scope| {
-            let waiting = scope.spawn(|| socket.read(&mut [0], Instant::now() + SOON * 10).unwrap());
-            thread::sleep(Duration::from_millis(20));
+            let waiting = waits(scope, || socket.read(&mut [0], Instant::now() + SOON * 10).unwrap());
             sockets.shut_down();
             assert_eq!(waiting.join().unwrap(), 0);
         });
@@ -211,8 +245,7 @@ mod tests {
         assert_eq!(kind(sockets.connect(0, &place, Duration::from_millis(50))), io::ErrorKind::TimedOut);
         thread::scope(|scope| {
             let start = Instant::now();
-            let waiting = scope.spawn(|| sockets.connect(0, &place, SOON * 10).is_err());
-            thread::sleep(Duration::from_millis(20));
+            let waiting = waits(scope, || sockets.connect(0, &place, SOON * 10).is_err());
             sockets.shut_down();
             assert!(waiting.join().unwrap() && start.elapsed() < SOON);
         });

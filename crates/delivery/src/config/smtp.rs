@@ -167,7 +167,8 @@ impl SmtpConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Timeouts {
-    /// To connect to one address. Default `10s`.
+    /// To connect to one address, and before that to look up the next hop's name.
+    /// Default `10s`.
     #[serde(with = "lazaret_envelope::span")]
     pub connect: Duration,
     /// From the connection to the end of the greeting. Default `30s`.

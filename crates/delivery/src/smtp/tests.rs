@@ -28,7 +28,15 @@ fn timeouts() -> Timeouts {
     }
 }
 
+/// For next hops that are never silent: no machine is too busy for that.
 fn smtp(next_hops: &[&str]) -> Smtp {
+    let long = Duration::from_secs(30);
+    let patient = Timeouts { greeting: long, command: long, data: long, end_of_data: long, ..timeouts() };
+    transport(next_hops, Dialect::Smtp, patient)
+}
+
+/// For next hops that are.
+fn impatient(next_hops: &[&str]) -> Smtp {
     transport(next_hops, Dialect::Smtp, timeouts())
 }
 
@@ -69,7 +77,7 @@ fn run_with(
 
 fn meet(rules: &[Rule]) -> (Vec<String>, Option<String>, Vec<String>) {
     let server = Server::start(rules);
-    let (outcomes, trouble) = run(&smtp(&[&server.address]), &mut None);
+    let (outcomes, trouble) = run(&impatient(&[&server.address]), &mut None);
     (outcomes, trouble, server.log())
 }
 
@@ -164,6 +172,23 @@ fn the_next_next_hop_is_tried() {
         outcomes.is_empty() && trouble.contains("refused") && trouble.ends_with("greeting: 421 busy"),
         "{trouble}"
     );
+}
+
+#[test]
+fn a_next_hop_in_trouble_is_named_once() {
+    let closed = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let spool = TestSpool::new();
+    let outbound = spool.routed("<s@x>", &["a@b", "c@d"], CONTENT);
+    let message = outbound.open().unwrap();
+    let parcel = Parcel { message: &message, trace: TRACE, may_repeat: false };
+    let trouble = |next_hop: &str| {
+        let handled = smtp(&[next_hop]).transaction(&mut None, &parcel, &[0, 1]).unwrap();
+        handled.trouble.unwrap().as_str().to_owned()
+    };
+    assert_eq!(trouble(&closed), format!("{closed}: refuses connections"));
+    let (_, port) = closed.rsplit_once(':').unwrap();
+    let named = trouble(&format!("localhost:{port}"));
+    assert!(named.starts_with(&format!("localhost:{port}: refuses connections at ")), "{named}");
 }
 
 #[test]
@@ -288,7 +313,7 @@ fn a_message_that_is_not_taken_fast_enough_is_given_up() {
     let server = Server::start(&[("DATA", Act::SayAndSleep("354 go\r\n"))]);
     let content = "x".repeat(98) + "\r\n";
     let (outcomes, trouble) =
-        run_with(&smtp(&[&server.address]), &mut None, "<s@x>", &content.repeat(200_000));
+        run_with(&impatient(&[&server.address]), &mut None, "<s@x>", &content.repeat(200_000));
     assert_eq!(trouble.as_deref(), Some("stalls after DATA, takes less than 256KiB in 200ms"));
     assert!(outcomes.iter().all(|outcome| outcome.starts_with("transient ")), "{outcomes:?}");
 }
