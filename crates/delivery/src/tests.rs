@@ -15,6 +15,7 @@ use crate::test_spool::TestSpool;
 use crate::*;
 
 mod notices;
+mod untried;
 
 const CONTENT: &str = "Subject: x\r\n\r\nx\r\n";
 

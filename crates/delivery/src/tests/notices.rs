@@ -31,7 +31,7 @@ impl Rig {
     }
 
     /// The one notice, taken out of `incoming/`: its envelope and its content.
-    fn notice(&self) -> (Envelope, String) {
+    pub(super) fn notice(&self) -> (Envelope, String) {
         assert_eq!(self.spool.names(Dir::Incoming).len(), 1, "one notice");
         let outbound = self.spool.claimed();
         let message = outbound.open().unwrap();
