@@ -5,6 +5,7 @@
 //! Nothing here must ever make the sink believe what the program only claims.
 
 use std::fs;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::process::Command;
 use std::sync::Arc;
@@ -15,9 +16,10 @@ use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
 
 use crate::lab::{Config, LAZARET, Lab, cli, submitted};
+use crate::mta::postfix::{PACKAGE, Postfix};
 use crate::process;
 use crate::sink::{Behaviour, Sink, Skills, Step};
-use crate::trial::Case;
+use crate::trial::{Case, Needs};
 use crate::wait::until;
 
 /// Longest time for whatever must happen.
@@ -74,6 +76,8 @@ pub fn cases() -> Vec<Case> {
             trouble(vec![(Step::Mail, None, Behaviour::Drip)], true, "required", words);
         }),
         Case::new("nexthop_tls::a_certificate_of_somebody_else_is_refused", somebody_else),
+        Case::new("nexthop_tls::a_real_postfix_takes_encrypted_mail", postfix)
+            .needs(&[Needs::Server(PACKAGE)]),
         Case::new("nexthop_tls::a_user_logs_in_under_tls", || login(PLAIN)),
         Case::new("nexthop_tls::a_user_logs_in_step_by_step", || login(LOGIN)),
         Case::new("nexthop_tls::a_wrong_password_bounces_nothing_and_is_shown_nowhere", wrong_password),
@@ -95,11 +99,14 @@ fn certified() -> (Arc<ServerConfig>, String) {
 }
 
 fn transport(name: &str, sink: &Sink, lines: &str) -> String {
+    transport_to(name, sink.address(), lines)
+}
+
+fn transport_to(name: &str, next_hop: SocketAddr, lines: &str) -> String {
     format!(
-        "[transport.{name}]\ntype = \"smtp\"\nnext_hops = [\"{}\"]\nconnections = 2\ntls_ca = \"ca.pem\"\n{lines}\
+        "[transport.{name}]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\nconnections = 2\ntls_ca = \"ca.pem\"\n{lines}\
          breaker = {{ failures = 2, pause_first = \"200ms\", pause_max = \"400ms\" }}\n\
-         [transport.{name}.timeouts]\ngreeting = \"300ms\"\ncommand = \"300ms\"\nend_of_data = \"300ms\"\n",
-        sink.address()
+         [transport.{name}.timeouts]\ngreeting = \"300ms\"\ncommand = \"300ms\"\nend_of_data = \"300ms\"\n"
     )
 }
 
@@ -257,6 +264,39 @@ fn somebody_else() {
         }
         assert_eq!(daemon.terminate().code(), Some(0));
     }
+}
+
+/// Postfix, which takes nothing that is not encrypted.
+fn postfix() {
+    let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
+    let folder = tempfile::tempdir().expect("failed to make a folder");
+    let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
+    fs::write(&certificate, made.cert.pem()).expect("failed to write");
+    fs::write(&key, made.signing_key.serialize_pem()).expect("failed to write");
+    let main = format!(
+        "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = encrypt\n\
+         smtpd_tls_received_header = yes\n",
+        certificate.display(),
+        key.display()
+    );
+    let sink = Sink::start(Vec::new());
+    let postfix = Postfix::start(sink.address(), &main, "");
+    let transport =
+        transport_to("hop", postfix.smtp(), &format!("tls = \"verified\"\ntls_name = \"{NAME}\"\n"))
+            .replace("300ms", "30s");
+    let lab = Lab::with(&Config::without_routes().tables(&transport).route("deliver = \"hop\"\n"));
+    fs::write(lab.path("ca.pem"), made.cert.pem()).expect("failed to write");
+    let daemon = lab.start();
+    for _ in 0..3 {
+        submitted(&lab, RECIPIENT, MESSAGE);
+    }
+    arrives(&lab, &sink, 3);
+    let with_tls = |content: &[u8]| {
+        let text = String::from_utf8_lossy(content);
+        text.contains("(using TLSv1.3 with cipher ") && text.contains(" with ESMTPS id ")
+    };
+    assert!(sink.taken().iter().all(|taken| with_tls(&taken.content)), "{:?}", sink.taken());
+    assert_eq!(daemon.terminate().code(), Some(0));
 }
 
 /// A user logs in; the sink takes no mail from anybody else.
