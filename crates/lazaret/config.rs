@@ -88,14 +88,14 @@ pub mod tests {
 
     #[test]
     fn a_file_without_end_is_refused() {
-        let error = load(Some(Path::new("/dev/zero"))).err().expect("it is refused").to_string();
+        let error = load(Some(Path::new("/dev/zero"))).expect_err("it is refused").to_string();
         assert!(error.contains("more than 16 MiB"), "{error}");
     }
 
     #[test]
     fn a_file_that_was_named_has_to_be_there() {
         let folder = tempfile::tempdir().unwrap();
-        let error = load(Some(&folder.path().join("x.toml"))).err().expect("it is refused").to_string();
+        let error = load(Some(&folder.path().join("x.toml"))).expect_err("it is refused").to_string();
         assert!(error.contains("can't be read: "), "{error}");
     }
 
