@@ -15,6 +15,10 @@ use smtp_proto::Request;
 
 use crate::cost;
 
+/// Longest address that smtp-proto takes, in bytes. (Local part and domain may have
+/// 320 together, RFC 5321 section 4.5.3.1; in a path of 256 they can't.)
+const ANOTHERS_ADDRESS_BYTES_MAX: usize = 256;
+
 /// Looks at one input.
 pub fn check(data: &[u8]) {
     command(data);
@@ -82,6 +86,9 @@ fn another_program(address: &Address) {
         domain.len() < 255 && domain.contains('.') && domain.split('.').all(fine)
     });
     let dots = address.local().split('.').all(|word| !word.is_empty()) && address.local().len() <= 64;
+    if address.as_str().len() > ANOTHERS_ADDRESS_BYTES_MAX {
+        return;
+    }
     let domain_plain = address.domain().is_some_and(|domain| !domain.contains(['+', '=', '_']));
     if !labels || !dots || !domain_plain || !address.as_str().replace('@', "").chars().all(plain) {
         return;
