@@ -11,6 +11,7 @@ use std::io;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use lazaret_envelope::Line;
 use lazaret_smtp::Reply;
 use lazaret_smtp::server::{Config, DATA_STEP_BYTES_MAX, Event, Session};
 use lazaret_tls::Identity;
@@ -104,18 +105,23 @@ impl fmt::Display for Hangup {
     }
 }
 
-/// A session with its socket.
+/// A session with its client.
 pub(super) struct Conversation {
-    place: Arc<Place>,
     config: Arc<Config>,
-    idle: Duration,
-    deadline: Instant,
     session: Session,
     receiver: Receiver,
-    wire: Wire,
+    client: Client,
     /// For STARTTLS, if that is offered.
     tls: Option<Identity>,
+}
+
+/// The client: its socket, what it is to be told, and how long it may take.
+struct Client {
+    place: Arc<Place>,
+    wire: Wire,
     out: Vec<u8>,
+    idle: Duration,
+    deadline: Instant,
     bytes: u64,
     progress: Progress,
 }
@@ -133,103 +139,82 @@ impl Conversation {
     pub(super) fn new(listener: &Listener, place: Arc<Place>) -> Self {
         let receiver = Receiver::new(listener.spool.clone(), Arc::clone(&listener.gate), Arc::clone(&place));
         let config = listener.smtp(place.socket.peer());
-        Self {
+        let client = Client {
             place,
-            config: Arc::clone(&config),
+            wire: Wire::Plain,
+            out: Vec::new(),
             idle: listener.limits.idle,
             deadline: Instant::now() + listener.limits.session,
-            session: Session::new(config),
-            receiver,
-            wire: Wire::Plain,
-            tls: listener.tls.as_ref().map(Tls::current),
-            out: Vec::new(),
             bytes: 0,
             progress: Progress { at: Instant::now(), count: 0, bytes: 0 },
-        }
+        };
+        let tls = listener.tls.as_ref().map(Tls::current);
+        Self { session: Session::new(Arc::clone(&config)), config, receiver, client, tls }
     }
 
     /// Talks with the client until one of the two has enough.
     pub(super) fn run(mut self) {
-        let place = Arc::clone(&self.place);
+        let place = Arc::clone(&self.client.place);
         let peer = place.socket.name();
         debug!(?peer, "session opened");
         let Err(hangup) = self.talk();
-        if let Some(reply) = hangup.reply(&self.config) {
-            reply.write(&mut self.out);
-            // Should the connection fail now, there is nobody left to tell.
-            let _ = self.wire.write_all(&place.socket, &self.out, self.deadline);
-        }
-        self.wire.close(&place.socket, self.deadline);
-        debug!(?peer, bytes = self.bytes, why = %hangup, "session closed");
+        let bytes = self.client.bytes;
+        self.client.say_goodbye(hangup.reply(&self.config));
+        debug!(?peer, bytes, why = %hangup, "session closed");
     }
 
     fn talk(&mut self) -> Result<Infallible, Hangup> {
-        self.place.socket.prepare(self.idle).map_err(Hangup::Lost)?;
+        self.client.place.socket.prepare(self.client.idle).map_err(Hangup::Lost)?;
         let mut buffer = vec![0; READ_BYTES];
         let mut count = 0;
         loop {
             self.feed(&buffer[..count])?;
-            count = self.read(&mut buffer)?;
+            count = self.client.read(&mut buffer, self.session.progress())?;
         }
     }
 
     /// Gives the protocol what was read, and does what it asks for.
     fn feed(&mut self, mut input: &[u8]) -> Result<(), Hangup> {
+        let Self { session, receiver, client, tls, .. } = self;
         loop {
-            match self.session.step(&mut input, &mut self.out) {
-                Event::NeedInput => return self.send(),
-                Event::Flush => self.send()?,
-                Event::Begin(begin) => self.receiver.begin(begin, &mut self.out)?,
-                Event::Content(bytes) => self.receiver.content(bytes),
-                Event::Abandon(refusal) => self.receiver.abandon(refusal),
+            match session.step(&mut input, &mut client.out) {
+                Event::NeedInput => return client.send(),
+                Event::Flush => client.send()?,
+                Event::Begin(begin) => receiver.begin(begin, &mut client.out)?,
+                Event::Content(bytes) => receiver.content(bytes),
+                Event::Abandon(refusal) => receiver.abandon(refusal),
                 Event::End(end) => {
-                    send(
-                        &mut self.wire,
-                        &self.place,
-                        &mut self.out,
-                        (self.deadline, self.idle),
-                        self.progress.at,
-                    )?;
-                    self.receiver.end(end, &mut self.out)?;
+                    client.send()?;
+                    receiver.end(end, &mut client.out)?;
                 }
                 Event::StartTls(starttls) => {
-                    send(
-                        &mut self.wire,
-                        &self.place,
-                        &mut self.out,
-                        (self.deadline, self.idle),
-                        self.progress.at,
-                    )?;
-                    let identity = self.tls.as_ref().ok_or(Hangup::Closed)?;
-                    let deadline = self.deadline.min(Instant::now() + self.idle);
-                    let secured = self.wire.secure(&self.place.socket, identity, deadline);
-                    starttls.established(secured.map_err(Hangup::Handshake)?);
+                    client.send()?;
+                    starttls.established(client.secure(tls.as_ref().ok_or(Hangup::Closed)?)?);
                 }
                 Event::Close => {
-                    self.send()?;
+                    client.send()?;
                     return Err(Hangup::Closed);
                 }
             }
         }
     }
+}
 
+impl Client {
     /// Notes progress, or its absence for too long.
-    fn look_for_progress(&mut self) -> Result<(), Hangup> {
-        let (now, count) = (Instant::now(), self.session.progress());
+    fn look_for_progress(&mut self, count: u64) -> Result<(), Hangup> {
+        let now = Instant::now();
         if count != self.progress.count || self.bytes - self.progress.bytes >= PROGRESS_BYTES {
             self.progress = Progress { at: now, count, bytes: self.bytes };
         }
         if now >= self.progress.at + self.idle { Err(Hangup::Idle) } else { Ok(()) }
     }
 
-    fn send(&mut self) -> Result<(), Hangup> {
-        send(&mut self.wire, &self.place, &mut self.out, (self.deadline, self.idle), self.progress.at)
-    }
-
     /// Reads, unless it is time to end. What the client sent before it was told
-    /// to stop is answered with 421 like everything else.
-    fn read(&mut self, buffer: &mut [u8]) -> Result<usize, Hangup> {
-        self.look_for_progress()?;
+    /// to stop is answered with 421 like everything else. `count` is what it has
+    /// brought to its end.
+    fn read(&mut self, buffer: &mut [u8], count: u64) -> Result<usize, Hangup> {
+        self.look_for_progress(count)?;
         if let Some(ending) = self.place.wait_for_client(self.progress.at) {
             return Err(ending.into());
         }
@@ -249,24 +234,40 @@ impl Conversation {
             }
         }
     }
-}
 
-/// Sends the replies that have gathered: a client has the time of a silence to take
-/// them in, and who does not is waited for like one who is silent.
-fn send(
-    wire: &mut Wire,
-    place: &Place,
-    out: &mut Vec<u8>,
-    (deadline, idle): (Instant, Duration),
-    progress: Instant,
-) -> Result<(), Hangup> {
-    if !out.is_empty() {
-        // Whether the session has to end is asked before it reads on.
-        let _ = place.wait_for_client(progress);
-        let sent = wire.write_all(&place.socket, out, deadline.min(Instant::now() + idle));
-        let _ = place.see_to_client();
-        sent.map_err(Hangup::Lost)?;
-        out.clear();
+    /// Sends the replies that have gathered: a client has the time of a silence to take
+    /// them in, and who does not is waited for like one who is silent.
+    fn send(&mut self) -> Result<(), Hangup> {
+        if !self.out.is_empty() {
+            // Whether the session has to end is asked before it reads on.
+            let _ = self.place.wait_for_client(self.progress.at);
+            let deadline = self.patience();
+            let sent = self.wire.write_all(&self.place.socket, &self.out, deadline);
+            let _ = self.place.see_to_client();
+            sent.map_err(Hangup::Lost)?;
+            self.out.clear();
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// Performs the handshake; version and cipher suite.
+    fn secure(&mut self, identity: &Identity) -> Result<Line, Hangup> {
+        let deadline = self.patience();
+        self.wire.secure(&self.place.socket, identity, deadline).map_err(Hangup::Handshake)
+    }
+
+    /// Until when something may take that is to happen now.
+    fn patience(&self) -> Instant {
+        self.deadline.min(Instant::now() + self.idle)
+    }
+
+    /// Sends the last words.
+    fn say_goodbye(mut self, words: Option<Reply>) {
+        if let Some(reply) = words {
+            reply.write(&mut self.out);
+            // Should the connection fail now, there is nobody left to tell.
+            let _ = self.wire.write_all(&self.place.socket, &self.out, self.deadline);
+        }
+        self.wire.close(&self.place.socket, self.deadline);
+    }
 }
