@@ -18,6 +18,9 @@ use crate::{cost, pieces};
 /// A sender whose messages are refused at DATA.
 const BUSY: &str = "busy@x";
 
+/// A size for which there is no room.
+const FULL: u64 = 299;
+
 /// Largest message, in bytes: so few that a fuzzer gets there.
 const SIZE_MAX: u64 = 300;
 
@@ -113,6 +116,10 @@ impl<'a> Listener<'a> {
                     assert!(out.len() < REPLIES_BYTES_MAX + 4096, "replies don't pile up");
                     seen.replies.append(out);
                 }
+                Event::Offer(offer) if offer.announced() == Some(FULL) => {
+                    offer.refuse(&Reply::new(452, [4, 3, 1], "spool full"), out);
+                }
+                Event::Offer(offer) => offer.accept(out),
                 Event::Begin(begin) if begin.transaction().sender.path.as_str() == BUSY => {
                     begin.refuse(&Reply::new(452, [4, 3, 1], "spool full"), out);
                 }

@@ -9,17 +9,13 @@ use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use lazaret_envelope::ByteSize;
 use lazaret_smtp::server::StartTlsPolicy;
 use lazaret_smtp::{BareLineEnds, Dialect};
 use serde::{Deserialize, Serialize};
 
 use crate::network::Clients;
 use crate::tls::TlsConfig;
-
-/// Most bytes that a client may send in one session. Mail goes over a
-/// connection that is kept open for long; this is what an endless message that
-/// was refused already can cost.
-pub const SESSION_BYTES_MAX: u64 = 16 << 30;
 
 /// One listener.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -60,6 +56,11 @@ pub struct ListenConfig {
     /// Longest session, whatever it does. Default `"1h"`.
     #[serde(with = "lazaret_envelope::span")]
     pub session_time: Duration,
+    /// Most bytes that a client may send in one session, all its messages together;
+    /// should be at least twice the largest message. Mail goes over a connection that is kept open
+    /// for long; this is what an endless message that was refused already can cost.
+    /// Default `"16GiB"`.
+    pub session_bytes: ByteSize,
     /// Most recipients of one message; further ones are told 452. Default 1,000.
     pub recipients: NonZeroUsize,
     /// Clients that may tell whose mail they bring, by XFORWARD, as Postfix does to a
@@ -101,6 +102,7 @@ impl Default for ListenConfig {
             idle_timeout: Duration::from_secs(5 * 60),
             crowded_timeout: Duration::from_secs(10),
             session_time: Duration::from_secs(60 * 60),
+            session_bytes: ByteSize(16 << 30),
             recipients: RECIPIENTS,
             xforward: Vec::new(),
             tls: None,

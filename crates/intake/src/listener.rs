@@ -101,7 +101,11 @@ impl Listener {
             tls,
             xforward: config.xforward.clone(),
             size_max,
-            limits: Limits { idle: config.idle_timeout, session: config.session_time },
+            limits: Limits {
+                idle: config.idle_timeout,
+                session: config.session_time,
+                bytes: config.session_bytes.0,
+            },
             sessions: Arc::new(Sessions::new(Share::of(config), Arc::clone(&gate))),
             gate,
             crowded: Throttle::default(),

@@ -145,7 +145,7 @@ pub fn submit(spool: &Spool, submission: &Submission, input: impl Read) -> Resul
     let mut transaction = submission.transaction()?;
     let head = if submission.from_header { Head::read(&mut text)? } else { Head::default() };
     submission.add_recipients(&mut transaction, &head.recipients)?;
-    submission.look_for_room(spool)?;
+    submission.look_for_room(spool, None)?;
     let origin = Origin { client: client(), ..Origin::from(Protocol::Submit) };
     let mut target = Target::open(spool, origin, transaction)?;
     submission.copy(head.content, &mut text, &mut target, spool)?;
@@ -204,8 +204,9 @@ impl Submission {
         format!("{text}@{}", self.hostname).parse()
     }
 
-    fn look_for_room(&self, spool: &Spool) -> Result<(), SubmitError> {
-        let kept = self.reserve.is_kept(spool.room()?, 0);
+    /// Whether there is room, for a message of `size` bytes if that is known.
+    fn look_for_room(&self, spool: &Spool, size: Option<u64>) -> Result<(), SubmitError> {
+        let kept = self.reserve.is_kept(spool.room()?, size.unwrap_or(0));
         if kept { Ok(()) } else { Err(SubmitError::NoRoom(spool.root().to_owned())) }
     }
 
@@ -225,7 +226,7 @@ impl Submission {
             }
             target.write(&content)?;
             if size - looked >= ROOM_STEP_BYTES {
-                self.look_for_room(spool)?;
+                self.look_for_room(spool, None)?;
                 looked = size;
             }
             if text.ended {

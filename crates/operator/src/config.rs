@@ -174,6 +174,17 @@ impl Config {
                  no route is asked, so rejects and holds are bypassed, and what is made to fault gets through"
             ));
         }
+        let max_size = self.workers.max_size;
+        // Dots that are doubled, and the commands, come on top of it.
+        let tight = |listen: &ListenConfig| listen.session_bytes.0 / 2 < max_size.0;
+        for (at, listen) in self.listen.iter().enumerate().filter(|(_, listen)| tight(listen)) {
+            warnings.push(format!(
+                "listener {}: session_bytes, {}, is less than twice workers.max_size, {max_size}: the largest \
+                 messages may not come in",
+                at + 1,
+                listen.session_bytes
+            ));
+        }
         warnings
     }
 
@@ -295,5 +306,8 @@ mod tests {
                     [[route]]\nrecipient = \"*@example.org\"\ndeliver = \"a\"\n";
         let warnings = parse(text).unwrap().warnings();
         assert!(warnings[0].contains("no-route") && warnings[1].contains("\"b\""), "{warnings:?}");
+        let small = format!("{text}[[route]]\ndeliver = \"b\"\n[[listen]]\nsession_bytes = \"99MiB\"\n");
+        let warnings = parse(&small).unwrap().warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("listener 1: session_bytes, 99MiB"), "{warnings:?}");
     }
 }

@@ -4,8 +4,8 @@
 //! The caller reads from the socket, calls [`Session::step`] until it wants
 //! input, and sends what gathered in `out` before it reads or does anything
 //! else that takes time. Questions that only the caller can answer (is there
-//! room? is it durable?) come as a [`Begin`] or an [`End`] that can be answered
-//! once; until then no further command of the client is looked at. A session
+//! room? is it durable?) come as an [`Offer`], a [`Begin`] or an [`End`] that can be
+//! answered once; until then no further command of the client is looked at. A session
 //! must never answer 250 to a message by itself.
 
 mod lines;
@@ -15,7 +15,7 @@ mod session;
 mod tests;
 
 pub use lines::{COMMAND_BYTES_MAX, SWALLOW_BYTES_MAX};
-pub use questions::{Begin, End, StartTls};
+pub use questions::{Begin, End, Offer, StartTls};
 pub use session::Session;
 
 use crate::Dialect;
@@ -101,6 +101,8 @@ pub enum Event<'s> {
     NeedInput,
     /// `out` has grown to [`REPLIES_BYTES_MAX`]: send it, then step again.
     Flush,
+    /// The client has a message, perhaps of a known size: say whether there is room.
+    Offer(Offer<'s>),
     /// The client wants to send a message: open a file for it, then answer.
     Begin(Begin<'s>),
     /// The next bytes of the message, in canonical form.

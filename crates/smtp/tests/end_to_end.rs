@@ -28,6 +28,7 @@ impl Server {
                     Event::NeedInput | Event::Close => break,
                     Event::StartTls(_) => panic!("not offered"),
                     Event::Flush => panic!("so many replies are not expected here"),
+                    Event::Offer(offer) => offer.accept(&mut out),
                     Event::Begin(begin) => self.open = Some((begin.accept(&mut out), Vec::new())),
                     Event::Content(bytes) => self.open.as_mut().expect("open").1.extend(bytes),
                     Event::Abandon(_) => self.open = None,

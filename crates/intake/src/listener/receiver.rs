@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use lazaret_envelope::{Line, Origin};
 use lazaret_smtp::Reply;
-use lazaret_smtp::server::{Begin, End, Refusal};
+use lazaret_smtp::server::{Begin, End, Offer, Refusal};
 use lazaret_spool::{Draft, Spool};
 use tracing::{debug, info};
 
@@ -38,6 +38,15 @@ impl Receiver {
         self.place.socket.name()
     }
 
+    /// Says whether there is room, before a recipient is named: a client need not send
+    /// what can't be taken in.
+    pub(super) fn offer(&self, offer: Offer<'_>, out: &mut Vec<u8>) {
+        match self.gate.admit(&self.spool, offer.announced()) {
+            Ok(()) => offer.accept(out),
+            Err(denied) => offer.refuse(&self.refused(denied), out),
+        }
+    }
+
     /// Opens a file for a message, or refuses it before its content is sent.
     pub(super) fn begin(&mut self, begin: Begin<'_>, out: &mut Vec<u8>) -> Result<(), Hangup> {
         if !self.place.begin_message() {
@@ -50,8 +59,7 @@ impl Receiver {
                 self.unlooked = 0;
             }
             Err(denied) => {
-                self.refused(denied);
-                begin.refuse(&denied.reply(), out);
+                begin.refuse(&self.refused(denied), out);
                 self.place.end_message();
             }
         }

@@ -21,7 +21,7 @@ use super::Listener;
 use super::receiver::Receiver;
 use super::sessions::{Ending, Place};
 use super::wire::Wire;
-use crate::config::{PROGRESS_BYTES, SESSION_BYTES_MAX};
+use crate::config::PROGRESS_BYTES;
 use crate::tls::Tls;
 
 /// Bytes read at a time: as many as the protocol takes in at one step.
@@ -37,6 +37,8 @@ pub(super) struct Limits {
     pub(super) idle: Duration,
     /// Longest session.
     pub(super) session: Duration,
+    /// Most bytes of a session.
+    pub(super) bytes: u64,
 }
 
 /// Why a session ends.
@@ -123,6 +125,7 @@ struct Client {
     idle: Duration,
     deadline: Instant,
     bytes: u64,
+    bytes_max: u64,
     progress: Progress,
 }
 
@@ -146,6 +149,7 @@ impl Conversation {
             idle: listener.limits.idle,
             deadline: Instant::now() + listener.limits.session,
             bytes: 0,
+            bytes_max: listener.limits.bytes,
             progress: Progress { at: Instant::now(), count: 0, bytes: 0 },
         };
         let tls = listener.tls.as_ref().map(Tls::current);
@@ -180,6 +184,7 @@ impl Conversation {
             match session.step(&mut input, &mut client.out) {
                 Event::NeedInput => return client.send(),
                 Event::Flush => client.send()?,
+                Event::Offer(offer) => receiver.offer(offer, &mut client.out),
                 Event::Begin(begin) => receiver.begin(begin, &mut client.out)?,
                 Event::Content(bytes) => receiver.content(bytes),
                 Event::Abandon(refusal) => receiver.abandon(refusal),
@@ -230,7 +235,7 @@ impl Client {
             Ok(_) if Instant::now() >= self.deadline => Err(Hangup::OutOfTime),
             Ok(count) => {
                 self.bytes += count as u64;
-                if self.bytes > SESSION_BYTES_MAX { Err(Hangup::TooManyBytes) } else { Ok(count) }
+                if self.bytes > self.bytes_max { Err(Hangup::TooManyBytes) } else { Ok(count) }
             }
         }
     }

@@ -9,7 +9,7 @@ use std::net::TcpStream;
 use std::num::NonZeroUsize;
 use std::os::unix::net::{UnixListener, UnixStream};
 
-use lazaret_envelope::{Envelope, Protocol};
+use lazaret_envelope::{ByteSize, Envelope, Protocol};
 use lazaret_spool::Dir;
 
 use super::*;
@@ -346,12 +346,25 @@ fn a_client_that_sends_byte_by_byte_is_ended() {
 }
 
 #[test]
+fn a_session_that_has_sent_too_much_ends() {
+    let mut lab = Lab::with(ListenConfig { session_bytes: ByteSize(1000), ..config() });
+    let mut client = lab.hello();
+    assert!(client.send(&format!("{}\r\n", "x".repeat(500)))[3].starts_with("250 "));
+    client.say(&"NOOP\r\n".repeat(100));
+    let replies = std::iter::repeat_with(|| client.reply()).take_while(|reply| !reply.is_empty());
+    let last = replies.last().expect("it is told why");
+    assert_eq!(last, "421 4.4.2 mx.example was sent too many bytes in this session, closing");
+    lab.stop(GRACE);
+}
+
+#[test]
 fn a_closed_gate_is_said_politely() {
     let mut lab = Lab::new();
     let mut client = lab.hello();
     lab.gate.pause(Pause::Operator);
-    let [_, _, data] = client.talk(TRANSACTION);
-    assert_eq!(data, "451 4.3.2 intake is paused by an operator");
+    let [mail, _, data] = client.talk(TRANSACTION);
+    assert_eq!(mail, "451 4.3.2 intake is paused by an operator");
+    assert!(data.starts_with("503 "), "{data}");
     assert_eq!(lab.connect().reply(), "421 4.3.2 mx.example intake is paused by an operator");
     lab.gate.resume(Pause::Operator);
     assert!(client.send("later\r\n")[3].starts_with("250 "));
@@ -363,8 +376,8 @@ fn without_room_mail_is_put_off() {
     let place = testing::Place::new();
     let nothing_fits = Reserve { bytes: u64::MAX, inodes: 0 };
     let mut lab = Lab::on(place, config(), Arc::new(IntakeGate::new(nothing_fits, |_| {})));
-    let [_, _, data] = lab.hello().talk(TRANSACTION);
-    assert!(data.starts_with("452 4.3.1 "), "{data}");
+    let [mail] = lab.hello().talk("MAIL FROM:<a@example.org>\r\n");
+    assert!(mail.starts_with("452 4.3.1 "), "{mail}");
     lab.stop(GRACE);
     for what in ["create tmp", "append", "sync_file"] {
         let mut lab = Lab::new();
@@ -386,6 +399,30 @@ fn without_room_mail_is_put_off() {
 }
 
 #[test]
+fn room_is_looked_at_from_the_sender_on() {
+    let (enough, nothing_fits) = (Reserve { bytes: 0, inodes: 0 }, Reserve { bytes: u64::MAX, inodes: 0 });
+    let mut lab = Lab::new();
+    let mut client = lab.hello();
+    let [mail] = client.talk("MAIL FROM:<a@example.org> SIZE=1\r\n");
+    assert!(mail.starts_with("250 2.1.0 "), "{mail}");
+    lab.gate.keep_free(nothing_fits);
+    let again = "RCPT TO:<b@example.org>\r\nDATA\r\nMAIL FROM:<a@example.org>\r\n";
+    let [_, data, mail] = client.talk(again);
+    assert!(data.starts_with("452 4.3.1 ") && mail.starts_with("452 4.3.1 "), "{data} {mail}");
+    lab.gate.keep_free(enough);
+    let [_, _, data] = client.talk(TRANSACTION);
+    assert!(data.starts_with("354"), "{data}");
+    lab.gate.keep_free(nothing_fits);
+    let large = usize::try_from(crate::room::ROOM_STEP_BYTES).unwrap();
+    let [end] = client.talk(&format!("{}\r\n.\r\n", "x".repeat(large)));
+    assert!(end.starts_with("452 4.3.1 "), "{end}");
+    assert_eq!((names(&lab.place.spool, Dir::Tmp), lab.refused(Reason::NoRoom)), (vec![], 3));
+    lab.gate.keep_free(enough);
+    assert!(client.send("now\r\n")[3].starts_with("250 "));
+    lab.stop(GRACE);
+}
+
+#[test]
 fn nothing_is_answered_when_it_is_not_known_whether_the_message_is_durable() {
     for what in ["sync_file", "rename incoming", "sync_dir incoming"] {
         let (told, heard) = std::sync::mpsc::channel();
@@ -398,8 +435,8 @@ fn nothing_is_answered_when_it_is_not_known_whether_the_message_is_durable() {
         assert_eq!(lab.hello().send("x\r\n")[3], "", "{what}");
         assert!(heard.recv_timeout(PATIENCE).unwrap().starts_with("failed to "), "{what}");
         lab.place.faults.mend();
-        let [_, _, data] = other.talk(TRANSACTION);
-        assert!(data.starts_with("451 4.3.0 "), "{data}");
+        let [mail] = other.talk("MAIL FROM:<a@example.org>\r\n");
+        assert!(mail.starts_with("451 4.3.0 "), "{mail}");
         lab.stop(GRACE);
     }
 }

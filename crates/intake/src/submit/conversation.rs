@@ -9,7 +9,7 @@ use std::io::{Read, Write};
 use std::sync::Arc;
 
 use lazaret_envelope::Origin;
-use lazaret_smtp::server::{Begin, Config, DATA_STEP_BYTES_MAX, End, Event, Session};
+use lazaret_smtp::server::{Begin, Config, DATA_STEP_BYTES_MAX, End, Event, Offer, Session};
 use lazaret_smtp::{BareLineEnds, Dialect, Reply};
 use lazaret_spool::Spool;
 
@@ -48,6 +48,7 @@ pub fn converse(
                 // TLS is not offered here, so nobody gets that far with it.
                 Event::Close | Event::StartTls(_) => break true,
                 Event::Flush => {}
+                Event::Offer(offer) => receiver.offer(offer, &mut out),
                 Event::Begin(begin) => receiver.begin(begin, &mut out),
                 Event::Content(bytes) => receiver.content(bytes),
                 Event::Abandon(_) => receiver.message = None,
@@ -79,11 +80,18 @@ struct Receiver<'s> {
 }
 
 impl Receiver<'_> {
+    fn offer(&self, offer: Offer<'_>, out: &mut Vec<u8>) {
+        match self.submission.look_for_room(self.spool, offer.announced()) {
+            Ok(()) => offer.accept(out),
+            Err(error) => offer.refuse(&refusal(&error), out),
+        }
+    }
+
     fn begin(&mut self, begin: Begin<'_>, out: &mut Vec<u8>) {
         let origin = Origin { client: super::client(), ..begin.origin() };
         let target = self
             .submission
-            .look_for_room(self.spool)
+            .look_for_room(self.spool, begin.announced())
             .and_then(|()| Ok(Target::open(self.spool, origin, begin.transaction().clone())?));
         match target {
             Ok(target) => {
@@ -100,7 +108,7 @@ impl Receiver<'_> {
         self.unlooked += bytes.len() as u64;
         if self.unlooked >= ROOM_STEP_BYTES {
             self.unlooked = 0;
-            written = written.and_then(|()| self.submission.look_for_room(self.spool));
+            written = written.and_then(|()| self.submission.look_for_room(self.spool, None));
         }
         if let Err(error) = written {
             self.message = Some(Err(error));

@@ -1,4 +1,4 @@
-//! The three questions that a session puts to its caller.
+//! The questions that a session puts to its caller.
 //!
 //! A question borrows the session, so nothing else can happen before it is
 //! answered, and answering takes it, so it can't be answered twice. Dropped
@@ -9,6 +9,36 @@ use lazaret_envelope::{Line, Origin, Transaction};
 
 use super::Session;
 use crate::reply::Reply;
+
+/// A client has named a sender, whose message it wants to send.
+#[derive(Debug)]
+pub struct Offer<'s> {
+    session: &'s mut Session,
+}
+
+impl<'s> Offer<'s> {
+    pub(super) const fn new(session: &'s mut Session) -> Self {
+        Self { session }
+    }
+
+    /// The size in bytes that the client has announced (RFC 1870), if it did.
+    #[must_use]
+    pub const fn announced(&self) -> Option<u64> {
+        self.session.announced()
+    }
+
+    /// Answers 250: recipients come next.
+    pub fn accept(self, out: &mut Vec<u8>) {
+        self.session.accept_offer(out);
+    }
+
+    /// Answers `reply`, a 4xx or 5xx: there is no transaction, and with 421 no
+    /// session any more.
+    pub fn refuse(self, reply: &Reply, out: &mut Vec<u8>) {
+        debug_assert!(reply.is_transient() || reply.is_permanent(), "{reply}");
+        self.session.refuse(reply, out);
+    }
+}
 
 /// A client has asked to send a message.
 #[derive(Debug)]

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use lazaret_envelope::{Line, Origin, Protocol, Transaction};
 
 use super::lines::{Found, Lines};
-use super::questions::{Begin, End, StartTls};
+use super::questions::{Begin, End, Offer, StartTls};
 use super::{Config, DATA_STEP_BYTES_MAX, Event, REPLIES_BYTES_MAX, Refusal};
 use crate::data::{BareLineEnds, Decoder};
 use crate::xforward::Told;
@@ -50,6 +50,8 @@ enum State {
     Connected,
     /// The next line is a command.
     Command,
+    /// MAIL was said; the caller has not answered.
+    Offering,
     /// DATA was asked for; the caller has not answered.
     Beginning,
     /// The next bytes are data.
@@ -81,6 +83,7 @@ struct Incoming {
 /// An [`Event`] that borrows nothing; there is none where a step goes on by itself.
 enum Next {
     NeedInput,
+    Offer,
     Begin,
     Content,
     Abandon(Refusal),
@@ -139,6 +142,7 @@ impl Session {
             let next = match self.state {
                 State::Connected => self.greet(out),
                 State::Command => self.line(input, out),
+                State::Offering => Some(Next::Offer),
                 State::Beginning => Some(Next::Begin),
                 State::Data(_) => self.data(input, out),
                 State::Ending(_) => Some(Next::End),
@@ -151,6 +155,7 @@ impl Session {
         };
         match next {
             Next::NeedInput => Event::NeedInput,
+            Next::Offer => Event::Offer(Offer::new(self)),
             Next::Begin => Event::Begin(Begin::new(self)),
             Next::Content => Event::Content(&self.content),
             Next::Abandon(refusal) => Event::Abandon(refusal),
@@ -208,7 +213,13 @@ impl Session {
             Command::Ehlo(name) => self.hello(Protocol::Esmtp, name),
             Command::Helo(name) => self.hello(Protocol::Smtp, name),
             Command::Lhlo(name) => self.hello(Protocol::Lmtp, name),
-            Command::Mail { sender, size } => self.mail(sender, size),
+            Command::Mail { sender, size } => match self.mail(sender, size) {
+                Err(reply) => reply,
+                Ok(()) => {
+                    self.state = State::Offering;
+                    return;
+                }
+            },
             Command::Rcpt(recipient) => self.rcpt(recipient),
             Command::Data => match self.data_refusal() {
                 Some(reply) => reply,
@@ -276,6 +287,12 @@ impl Session {
         self.announced
     }
 
+    /// Answers 250 to MAIL.
+    pub(super) fn accept_offer(&mut self, out: &mut Vec<u8>) {
+        Reply::new(250, [2, 1, 0], "sender ok").write(out);
+        self.state = State::Command;
+    }
+
     /// Answers 354 to DATA.
     pub(super) fn accept(&mut self, out: &mut Vec<u8>) -> Transaction {
         let transaction = self.reset().expect("DATA is refused outside of a transaction");
@@ -289,7 +306,7 @@ impl Session {
         transaction
     }
 
-    /// Answers anything else to DATA.
+    /// Answers anything else to MAIL or DATA.
     pub(super) fn refuse(&mut self, reply: &Reply, out: &mut Vec<u8>) {
         self.reset();
         reply.write(out);

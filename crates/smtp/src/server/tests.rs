@@ -20,7 +20,11 @@ struct Seen {
     closed: bool,
 }
 
-/// Plays a listener that accepts everything, except data from `busy@x`.
+/// A size for which the listener that is played has no room.
+const FULL: u64 = 4711;
+
+/// Plays a listener that accepts everything, except what announces [`FULL`] bytes
+/// and data from `busy@x`.
 fn play<'a>(config: Config, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen {
     let mut session = Session::new(Arc::new(config));
     let (mut seen, mut out, mut open) = (Seen::default(), Vec::new(), None);
@@ -29,6 +33,10 @@ fn play<'a>(config: Config, pieces: impl IntoIterator<Item = &'a [u8]>) -> Seen 
             match session.step(&mut input, &mut out) {
                 Event::NeedInput => break,
                 Event::Flush => assert!(out.len() < REPLIES_BYTES_MAX + 1000),
+                Event::Offer(offer) if offer.announced() == Some(FULL) => {
+                    offer.refuse(&Reply::new(452, [4, 3, 1], "spool full"), &mut out);
+                }
+                Event::Offer(offer) => offer.accept(&mut out),
                 Event::Begin(begin) if begin.transaction().sender.path.as_str() == "busy@x" => {
                     begin.refuse(&Reply::new(452, [4, 3, 1], "spool full"), &mut out);
                 }
@@ -196,6 +204,7 @@ fn only_what_has_an_end_is_progress() {
         loop {
             match session.step(&mut text, &mut out) {
                 Event::NeedInput => return session.progress(),
+                Event::Offer(offer) => offer.accept(&mut out),
                 Event::Begin(begin) => drop(begin.accept(&mut out)),
                 Event::End(end) => end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out),
                 _ => {}
@@ -208,6 +217,14 @@ fn only_what_has_an_end_is_progress() {
 }
 
 #[test]
+fn a_refused_offer_is_no_transaction() {
+    let text =
+        "EHLO c\r\nMAIL FROM:<a@b> SIZE=4711\r\nRCPT TO:<c@d>\r\nDATA\r\nMAIL FROM:<a@b> SIZE=4710\r\n";
+    let codes = codes(Config::default(), text);
+    assert_eq!(codes[1..], ["452 4.3.1", "503 5.5.1", "503 5.5.1", "250 2.1.0"]);
+}
+
+#[test]
 fn a_refused_beginning_ends_the_transaction() {
     let text = "EHLO c\r\nMAIL FROM:<busy@x>\r\nRCPT TO:<a@b>\r\nDATA\r\nMAIL FROM:<a@b>\r\n";
     assert_eq!(codes(Config::default(), text)[3..], ["452 4.3.1", "250 2.1.0"]);
@@ -217,6 +234,9 @@ fn a_refused_beginning_ends_the_transaction() {
 fn a_421_of_the_caller_ends_the_session() {
     let (mut session, mut out) = (Session::new(Arc::new(Config::default())), Vec::new());
     let mut input = &b"EHLO c\r\nMAIL FROM:<a@b>\r\nRCPT TO:<a@b>\r\nDATA\r\nx\r\n.\r\nNOOP\r\n"[..];
+    assert!(matches!(session.step(&mut input, &mut out), Event::Offer(_)));
+    let Event::Offer(offer) = session.step(&mut input, &mut out) else { panic!("asked again") };
+    offer.accept(&mut out);
     assert!(matches!(session.step(&mut input, &mut out), Event::Begin(_)));
     let Event::Begin(begin) = session.step(&mut input, &mut out) else { panic!("asked again") };
     begin.accept(&mut out);
@@ -275,6 +295,8 @@ fn nothing_that_came_before_the_handshake_counts_behind_it() {
     let config = Config { xforward: true, ..with_tls(StartTlsPolicy::Offered) };
     let (mut session, mut out) = (Session::new(Arc::new(config)), Vec::new());
     let mut before = &b"EHLO c\r\nXFORWARD NAME=x\r\nMAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nSTARTTLS\r\n"[..];
+    let Event::Offer(offer) = session.step(&mut before, &mut out) else { panic!("a sender") };
+    offer.accept(&mut out);
     assert!(matches!(session.step(&mut before, &mut out), Event::StartTls(_)));
     let mut behind = &b"RCPT TO:<e@f>\r\n"[..];
     let Event::StartTls(starttls) = session.step(&mut behind, &mut out) else { panic!("asked again") };
@@ -288,6 +310,8 @@ fn nothing_that_came_before_the_handshake_counts_behind_it() {
     );
     let mut behind =
         &b"RCPT TO:<e@f>\r\nMAIL FROM:<a@b>\r\nSTARTTLS\r\nEHLO c\r\nMAIL FROM:<a@b> REQUIRETLS\r\n"[..];
+    let Event::Offer(offer) = session.step(&mut behind, &mut out) else { panic!("a sender") };
+    offer.accept(&mut out);
     assert!(matches!(session.step(&mut behind, &mut out), Event::NeedInput));
     let replies = String::from_utf8(out).unwrap();
     let codes: Vec<&str> =
@@ -366,6 +390,7 @@ fn told(config: Config, text: &str) -> (Vec<String>, Option<String>) {
                     upstream_id.map(|id| id.to_string()),
                 );
             }
+            Event::Offer(offer) => offer.accept(&mut out),
             Event::Begin(begin) => drop(begin.accept(&mut out)),
             Event::End(end) => end.finish(&Reply::new(250, [2, 0, 0], "queued"), &mut out),
             Event::Content(_) => {}

@@ -102,29 +102,31 @@ impl Session {
         Reply::new(250, [2, 0, 0], "ok")
     }
 
-    pub(super) fn mail(&mut self, sender: Sender, size: Option<u64>) -> Reply {
+    /// Notes the sender, unless there can be none now; whether there is room for his
+    /// message is not known yet.
+    pub(super) fn mail(&mut self, sender: Sender, size: Option<u64>) -> Result<(), Reply> {
         if self.hello.is_none() {
-            return Reply::new(503, [5, 5, 1], "say hello first");
+            return Err(Reply::new(503, [5, 5, 1], "say hello first"));
         }
         if self.transaction.is_some() {
-            return Reply::new(503, [5, 5, 1], "there is a sender already");
+            return Err(Reply::new(503, [5, 5, 1], "there is a sender already"));
         }
         if let Some(reply) = self.unencrypted() {
-            return reply;
+            return Err(reply);
         }
         // RFC 8689: only offered, and so only allowed, under TLS.
         if sender.params.requiretls && self.tls.is_none() {
-            return Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here");
+            return Err(Reply::new(555, [5, 5, 4], "REQUIRETLS is not offered here"));
         }
         if sender.path.0.as_ref().is_some_and(Address::is_international) && !sender.params.smtputf8 {
-            return not_asked_for("sender");
+            return Err(not_asked_for("sender"));
         }
         if size.is_some_and(|size| size > self.config.size_max) {
-            return too_large(&self.config);
+            return Err(too_large(&self.config));
         }
         self.transaction = Some(Transaction { sender, recipients: Vec::new() });
         self.announced = size;
-        Reply::new(250, [2, 1, 0], "sender ok")
+        Ok(())
     }
 
     pub(super) fn rcpt(&mut self, recipient: Recipient) -> Reply {
