@@ -235,11 +235,14 @@ fn forget(owner: &Owner, pool: &Pool, id: MessageId) {
     }
 }
 
-/// `lazaret pause` and `lazaret resume`: only a daemon can.
+/// `lazaret pause`, `lazaret resume` and `sendmail -q`: only a daemon can.
 pub fn tell(config: &Config, request: &Request) -> Result<ExitCode, Failure> {
     let spool = Spool::open(&config.spool)?;
     match ask(&spool, request)? {
-        None => Err(Failure::new(exit::NO_INPUT, format!("no daemon runs on {}", spool.root().display()))),
+        None => {
+            let what = format!("no daemon runs on {}; lazaret run starts one", spool.root().display());
+            Err(Failure::new(exit::NO_INPUT, what))
+        }
         answer => done(answer).map(|()| ExitCode::SUCCESS),
     }
 }

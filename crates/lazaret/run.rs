@@ -28,7 +28,7 @@ use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
 use crate::service;
 use crate::status::Status;
-use crate::waiting::{LongestWait, Waiting};
+use crate::waiting::{LongestWait, Notice, Waiting};
 use crate::watcher::Watcher;
 
 mod reload;
@@ -113,6 +113,8 @@ struct Daemon {
     gate: Arc<IntakeGate>,
     size_max: SizeMax,
     longest_wait: LongestWait,
+    /// To whoever looks after `waiting/`, once there is somebody.
+    hurry: Option<Sender<Notice>>,
     listeners: Vec<ListenerHandle>,
     /// While mail comes in.
     pressure: Option<PressureWatch>,
@@ -142,6 +144,7 @@ impl Daemon {
             backlog,
             engine,
             gate,
+            hurry: None,
             listeners: Vec::new(),
             pressure: None,
             stop: Arc::default(),
@@ -232,6 +235,7 @@ impl Daemon {
 
     fn watch_directories(&mut self) -> Result<(), Failure> {
         let (waiting, notices) = unbounded();
+        self.hurry = Some(waiting.clone());
         let (dropped, knocks) = bounded(1);
         let sender = self.sender.clone();
         let waiting_thread = self.waiting().start(notices, Arc::clone(&self.stop), move |error| {
@@ -284,12 +288,21 @@ impl Daemon {
                     Request::Pause(part) => (self.pause(part), None),
                     Request::Resume(part) => (self.resume(part), None),
                     Request::Reload => self.reload_told(),
+                    Request::Retry => (self.retry(), None),
                 };
                 // Fails only when the command has given up waiting.
                 let _ = answer.send(done);
                 ended
             }
         }
+    }
+
+    /// Has all mail that waits tried now, whatever its next hops were like.
+    fn retry(&self) -> Answer {
+        self.engine.delivery.hasten();
+        // Fails only when the other side has ended.
+        let _ = self.hurry.as_ref().map(|waiting| waiting.send(Notice::Hurry));
+        Answer::Done
     }
 
     fn pause(&self, part: Part) -> Answer {

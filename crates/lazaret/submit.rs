@@ -13,6 +13,7 @@ use lazaret_intake::{Mode, SendmailArgs, converse, submit};
 use lazaret_spool::{OpenError, Spool};
 
 use crate::config::{self, Config};
+use crate::control::{self, Request};
 use crate::{exit, mailq};
 
 /// What is said when all went well.
@@ -65,13 +66,16 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
         .map_err(|error| (error.exit_code(), error.to_string()))?;
     let ours = |error: &dyn std::fmt::Display| (exit::TEMPORARY, error.to_string());
     let mode = arguments.mode;
-    // The daemon looks at its queue by itself, and there is no alias table.
-    if matches!(mode, Mode::Queue | Mode::Aliases) {
+    // There is no alias table.
+    if mode == Mode::Aliases {
         return Ok(());
     }
     let named = arguments.config.clone().or_else(|| config.map(Path::to_owned));
     let named = named.or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
     let config = config::load(named.as_deref()).map_err(|error| ours(&error))?;
+    if mode == Mode::Queue {
+        return control::tell(&config, &Request::Retry).map(drop).map_err(|failure| ours(&failure.text()));
+    }
     let spool = open(&config).map_err(|error| ours(&error))?;
     if mode == Mode::List {
         return mailq::print(&spool).map_err(|failure| (failure.status(), failure.text().to_owned()));

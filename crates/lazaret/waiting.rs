@@ -12,7 +12,7 @@ use std::time::Duration;
 use crossbeam_channel::{Receiver, RecvTimeoutError};
 use lazaret_envelope::Timestamp;
 use lazaret_spool::{Dir, Name, Owner, Severity, SpoolError, Throttle, Window};
-use tracing::warn;
+use tracing::{info, warn};
 
 /// Names held in memory: some 10 MiB.
 const WINDOW_MAX: usize = 65_536;
@@ -43,6 +43,17 @@ impl LongestWait {
     pub fn set(&self, longest: Duration) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = longest;
     }
+}
+
+/// What the thread that looks after `waiting/` is told.
+#[derive(Debug, Clone, Copy)]
+pub enum Notice {
+    /// A message has come.
+    Came(Name),
+    /// Something has: look at the whole directory.
+    Look,
+    /// An operator wants all mail tried now.
+    Hurry,
 }
 
 /// The messages in `waiting/`, soonest first.
@@ -85,6 +96,19 @@ impl Waiting {
         }
     }
 
+    /// Moves everything that waits to `incoming/`, at most [`WINDOW_MAX`] messages,
+    /// soonest first. What fails again meanwhile waits as usual.
+    fn wake_all(&mut self) -> Result<(), SpoolError> {
+        self.scan()?;
+        let names: Vec<_> = self.window.iter().copied().collect();
+        info!(messages = names.len(), "waiting mail is tried now");
+        for entry in names {
+            self.window.remove(&entry);
+            self.owner.wake(entry.1)?;
+        }
+        Ok(())
+    }
+
     fn until_next(&self) -> Duration {
         let now = self.owner.spool().now();
         let next = self.window.first().map(|(due, _)| due.duration_since(now));
@@ -96,24 +120,29 @@ impl Waiting {
         wait.min(CLOCK_EVERY)
     }
 
-    /// Goes on until `stop`: wakes what is due, takes in what `notices` tells of
-    /// (`None`: look at the whole directory).
-    pub fn run(mut self, notices: &Receiver<Option<Name>>, stop: &AtomicBool) -> Result<(), SpoolError> {
+    /// Goes on until `stop`: wakes what is due, and does what it is told.
+    pub fn run(mut self, notices: &Receiver<Notice>, stop: &AtomicBool) -> Result<(), SpoolError> {
         let mut scanned = std::time::Instant::now();
-        let mut look = false;
+        let (mut look, mut hurry) = (false, false);
         while !stop.load(Ordering::Relaxed) {
-            let done = if look { self.scan() } else { Ok(()) }.and_then(|()| self.wake_due());
+            let done = match (std::mem::take(&mut hurry), look) {
+                (true, _) => self.wake_all(),
+                (false, true) => self.scan(),
+                (false, false) => Ok(()),
+            };
+            let done = done.and_then(|()| self.wake_due());
             // What was not looked at has to be.
             look = done.is_err();
             if let Err(error) = done {
                 self.put_off(error)?;
             }
             match notices.recv_timeout(self.until_next()) {
-                Ok(Some(name)) => {
+                Ok(Notice::Came(name)) => {
                     let due = due(name, self.owner.spool().now(), self.longest.get());
                     self.window.insert((due, name));
                 }
-                Ok(None) => look = true,
+                Ok(Notice::Look) => look = true,
+                Ok(Notice::Hurry) => hurry = true,
                 Err(RecvTimeoutError::Timeout) if scanned.elapsed() >= SCAN_EVERY => {
                     look = true;
                     scanned = std::time::Instant::now();
@@ -140,7 +169,7 @@ impl Waiting {
     /// The same in a thread of its own.
     pub fn start(
         self,
-        notices: Receiver<Option<Name>>,
+        notices: Receiver<Notice>,
         stop: Arc<AtomicBool>,
         on_broken: impl FnOnce(SpoolError) + Send + 'static,
     ) -> std::io::Result<thread::JoinHandle<()>> {

@@ -17,6 +17,8 @@ use lazaret_spool::{Dir, Name, Spool, SpoolError, Throttle};
 use lazaret_worker::Backlog;
 use tracing::warn;
 
+use crate::waiting::Notice;
+
 /// How often the directories are looked at for what no notice came of.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
 
@@ -26,7 +28,7 @@ const STOP_EVERY: Duration = Duration::from_millis(200);
 /// Whom notices go to.
 pub struct Watcher {
     pub backlog: Arc<Backlog>,
-    pub waiting: Sender<Option<Name>>,
+    pub waiting: Sender<Notice>,
     pub dropped: Sender<()>,
 }
 
@@ -71,7 +73,7 @@ impl Watcher {
             (Dir::Incoming, Some(name)) => self.backlog.arrived(name),
             (Dir::Incoming, None) => self.backlog.look_again(),
             // Both fail only when the other side has ended.
-            (Dir::Waiting, name) => drop(self.waiting.send(name)),
+            (Dir::Waiting, name) => drop(self.waiting.send(name.map_or(Notice::Look, Notice::Came))),
             _ => drop(self.dropped.try_send(())),
         }
     }

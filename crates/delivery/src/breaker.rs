@@ -119,6 +119,14 @@ impl Breaker {
         }
     }
 
+    /// Somebody knows better: the next one may ask, however long the pause would
+    /// still be.
+    pub(crate) fn hasten(&mut self, now: Instant) {
+        if let State::Open { round, .. } = self.state {
+            self.state = State::Open { until: now, round };
+        }
+    }
+
     fn open(&mut self, now: Instant, round: u32) -> Change {
         let BreakerConfig { pause_first, pause_max, .. } = self.config;
         let pause = backoff::pause(pause_first, pause_max, self.unique, round);
@@ -163,6 +171,18 @@ mod tests {
             Change::Opened(pause) => pause,
             other => panic!("{other:?}"),
         }
+    }
+
+    #[test]
+    fn who_knows_better_ends_the_pause_and_no_probe() {
+        let (mut breaker, now) = breaker();
+        open(&mut breaker, now);
+        assert_eq!(breaker.ask(now), None);
+        breaker.hasten(now);
+        let probe = breaker.ask(now).unwrap();
+        breaker.hasten(now);
+        assert_eq!((breaker.ask(now), breaker.state(now)), (None, BreakerState::HalfOpen));
+        assert!(matches!(breaker.failed(probe, now), Change::Opened(_)));
     }
 
     #[test]

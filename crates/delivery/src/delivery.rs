@@ -190,6 +190,12 @@ impl Delivery {
         }
     }
 
+    /// Ends the pauses of next hops in trouble: each is probed with what comes next.
+    pub fn hasten(&self) {
+        let next_hops = self.shared.pools.values().flat_map(|pool| pool.transport.next_hops());
+        next_hops.for_each(|next_hop| next_hop.hasten());
+    }
+
     /// Messages that were taken over and are not moved on yet.
     #[must_use]
     pub fn in_flight(&self) -> usize {

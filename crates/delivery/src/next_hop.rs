@@ -97,6 +97,11 @@ impl NextHop {
         self.health().breaker.refuses(Instant::now())
     }
 
+    /// It may be asked now, whatever is known of it.
+    pub(crate) fn hasten(&self) {
+        self.health().breaker.hasten(Instant::now());
+    }
+
     /// For how long it has not done what it was asked.
     pub(crate) fn troubled_for(&self) -> Duration {
         self.health().trouble.as_ref().map_or(Duration::ZERO, |trouble| trouble.since.elapsed())

@@ -22,7 +22,8 @@ pub enum Mode {
     Smtp,
     /// `-bp`: list the queue.
     List,
-    /// `-q`: look at the queue. The daemon does, whenever something is due.
+    /// `-q`, with or without an interval or a selection: have the daemon try all mail
+    /// that waits now.
     Queue,
     /// `-bi`, `-I`: rebuild the alias table. There is none.
     Aliases,

@@ -308,6 +308,9 @@ mod tests {
         assert!(warnings[0].contains("no-route") && warnings[1].contains("\"b\""), "{warnings:?}");
         let small = format!("{text}[[route]]\ndeliver = \"b\"\n[[listen]]\nsession_bytes = \"99MiB\"\n");
         let warnings = parse(&small).unwrap().warnings();
-        assert!(warnings.len() == 1 && warnings[0].contains("listener 1: session_bytes, 99MiB"), "{warnings:?}");
+        assert!(
+            warnings.len() == 1 && warnings[0].contains("listener 1: session_bytes, 99MiB"),
+            "{warnings:?}"
+        );
     }
 }

@@ -35,6 +35,8 @@ pub enum Request {
     Resume(Part),
     /// Read the configuration again.
     Reload,
+    /// Try all mail that waits now.
+    Retry,
 }
 
 /// Why a line is no request.
@@ -150,6 +152,7 @@ mod tests {
             Request::Delete(id),
             Request::Bounce(id),
             Request::Reload,
+            Request::Retry,
         ];
         requests.extend(Part::ALL.into_iter().flat_map(|part| [Request::Pause(part), Request::Resume(part)]));
         requests.extend(Trouble::ALL.map(|trouble| Request::Repair(trouble, place.clone())));

@@ -1,6 +1,7 @@
 //! The program under the names of sendmail's family, as other programs call it.
 //!
-//! No daemon runs: what a call leaves behind must be in the spool when it ends.
+//! No daemon runs, unless a case is about one: what a call leaves behind must be in
+//! the spool when it ends.
 
 use std::fs;
 use std::os::unix::fs::symlink;
@@ -10,10 +11,15 @@ use std::time::Duration;
 use crate::content::carries;
 use crate::lab::{Config, LAZARET, Lab, submitted};
 use crate::process::{self, Finished};
+use crate::sink::{Behaviour, Sink, Step};
 use crate::trial::Case;
+use crate::wait::until;
 
 /// Longest time for one call.
 const CALL_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest time for mail to get where it belongs.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// A message that is larger than the memory that it may take to submit it.
 const LARGE_BYTES: usize = 200 << 20;
@@ -28,6 +34,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("sendmail::smtp_on_standard_input", smtp),
         Case::new("sendmail::the_queue_is_listed", queue),
         Case::new("sendmail::names_without_work_succeed", names),
+        Case::new("sendmail::q_has_waiting_mail_tried_at_once", hurry),
         Case::new("sendmail::own_trouble_is_75", trouble),
         Case::new("sendmail::memory_does_not_depend_on_size", memory).alone(),
     ]
@@ -97,18 +104,41 @@ fn queue() {
 
 fn names() {
     let lab = Lab::new();
-    for (name, args) in [
-        ("newaliases", &[][..]),
-        ("sendmail", &["-bi"]),
-        ("sendmail", &["-I"]),
-        ("sendmail", &["-q"]),
-        ("sendmail", &["-q30m"]),
-    ] {
+    for (name, args) in [("newaliases", &[][..]), ("sendmail", &["-bi"]), ("sendmail", &["-I"])] {
         let done = call(&lab, name, args, b"");
         assert_eq!((done.code, done.stdout + &done.stderr), (Some(0), String::new()), "{name} {args:?}");
     }
     let usage = call(&lab, "sendmail", &["-Z", "a@example.org"], b"");
     assert_eq!(usage.code, Some(64), "{}", usage.stderr);
+}
+
+/// Mail that would wait for an hour, and mail of a next hop that is not to be asked
+/// for an hour.
+fn hurry() {
+    let busy = Sink::start(vec![(Step::Recipient, None, Behaviour::Reply("450 4.2.1 busy"))]);
+    let down = Sink::start(vec![(Step::Greeting, None, Behaviour::Close)]);
+    let patient = "[retry]\nfirst = \"1h\"\nmax = \"1h\"\n";
+    let breaker = "breaker = { failures = 1, pause_first = \"1h\", pause_max = \"1h\" }";
+    let down_hop =
+        format!("[transport.down]\ntype = \"smtp\"\nnext_hops = [\"{}\"]\n{breaker}\n", down.address());
+    let config = Config::default().to(busy.address()).tables(patient).tables(&down_hop);
+    let lab = Lab::with(&config.route("recipient = \"*@down.example\"\ndeliver = \"down\"\n"));
+    let daemon = lab.start();
+    for to in ["a@busy.example", "b@down.example"] {
+        submitted(&lab, to, b"Subject: x\n\nx\n");
+    }
+    let waiting = || lab.spool().names("waiting").len();
+    assert!(until(ARRIVAL_TIME_MAX, || waiting() == 2), "{:?}", lab.spool().passing());
+    for (sink, option, left) in [(&busy, "-q", 1), (&down, "-q30m", 0)] {
+        sink.follow(Vec::new());
+        let done = call(&lab, "sendmail", &[option], b"");
+        assert_eq!((done.code, done.stdout + &done.stderr), (Some(0), String::new()), "{option}");
+        assert!(until(ARRIVAL_TIME_MAX, || sink.count() == 1), "{option}: {:?}", lab.spool().passing());
+        assert!(until(ARRIVAL_TIME_MAX, || waiting() == left && lab.spool().names("outbound").is_empty()));
+    }
+    assert_eq!(daemon.terminate().code(), Some(0));
+    let alone = call(&lab, "sendmail", &["-q"], b"");
+    assert!(alone.code == Some(75) && alone.stderr.contains("no daemon runs on "), "{alone:?}");
 }
 
 fn trouble() {
