@@ -8,7 +8,7 @@ use std::fmt::Write;
 use std::process::ExitCode;
 
 use lazaret_envelope::MessageId;
-use lazaret_spool::{Deferred, Dir, Spool};
+use lazaret_spool::{Deferred, Dir, OperatorError, Spool};
 use serde::Serialize;
 
 use crate::cli::DeferredCommand;
@@ -51,6 +51,8 @@ struct Shown {
     recipient_count: Option<u64>,
     recipients: Vec<String>,
     path: String,
+    /// The other files with this id, of which nobody can tell which is the message.
+    other_paths: Vec<String>,
     file_size: u64,
 }
 
@@ -87,6 +89,7 @@ impl Shown {
             recipients: summary
                 .map_or(Vec::new(), |summary| summary.recipients.iter().map(ToString::to_string).collect()),
             path: path(spool, deferred),
+            other_paths: Vec::new(),
             file_size: deferred.file_size,
         }
     }
@@ -153,14 +156,20 @@ fn shorten(text: &str) -> String {
 }
 
 fn show(spool: &Spool, id: MessageId, as_json: bool) -> Result<ExitCode, Failure> {
-    let deferred = spool.find_deferred(id)?;
-    let text = if as_json { json(&Shown::new(spool, &deferred)) } else { sheet(spool, &deferred) };
+    let files = spool.find_deferred_files(id)?;
+    let [deferred, others @ ..] = &files[..] else { return Err(OperatorError::Missing(id).into()) };
+    let other_paths = others.iter().map(|other| path(spool, other)).collect();
+    let text = if as_json {
+        json(&Shown { other_paths, ..Shown::new(spool, deferred) })
+    } else {
+        sheet(deferred, &[vec![path(spool, deferred)], other_paths].concat())
+    };
     exit::print(text)?;
     Ok(ExitCode::SUCCESS)
 }
 
 /// The report as a sheet: keys and values, what to do next at the end.
-fn sheet(spool: &Spool, deferred: &Deferred) -> String {
+fn sheet(deferred: &Deferred, paths: &[String]) -> String {
     let report = match &deferred.report {
         Some(report) => report.to_string(),
         None => without_report(deferred),
@@ -170,7 +179,9 @@ fn sheet(spool: &Spool, deferred: &Deferred) -> String {
         let (key, value) = line.split_once(' ').unwrap_or((line, ""));
         let _ = writeln!(text, "{key:<22}{value}");
     }
-    let _ = writeln!(text, "{:<22}{}", "file", path(spool, deferred));
+    for path in paths {
+        let _ = writeln!(text, "{:<22}{path}", "file");
+    }
     text
 }
 

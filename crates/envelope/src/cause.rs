@@ -196,7 +196,9 @@ impl Cause {
                 "it was not put there by Lazaret: find out who writes into the spool; mail from other programs belongs into drop/",
                 "move it out of deferred/ by hand, or: lazaret deferred delete ID",
             ],
-            Self::Duplicate => &["compare the two files of this id, keep one, delete the other by hand"],
+            Self::Duplicate => &[
+                "compare the files of this id (`lazaret deferred show ID` names each), keep one, and remove the others by hand",
+            ],
             Self::LeftOver => {
                 &["no sender was told that this is safe: read the file if you want to know what it was", DROP]
             }

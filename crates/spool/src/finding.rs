@@ -121,6 +121,17 @@ pub enum Trouble {
     Misplaced,
 }
 
+/// What several files with one id have turned out to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Twins {
+    /// Nobody has compared them yet.
+    Unjudged,
+    /// One message: one of its names is left.
+    Same,
+    /// Not verified to be one message: all are in `deferred/`.
+    Different,
+}
+
 /// What a repair does about it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Remedy {
@@ -133,7 +144,7 @@ pub enum Remedy {
     /// Gives it to the spool's owner.
     Owner,
     /// Does what recovery does with second names.
-    Twins,
+    Twins(Twins),
     /// Moves it to `deferred/` under a new id.
     SetAside(Cause),
     /// Defers the message; one that is deferred gets the cause into its name.
@@ -208,7 +219,7 @@ impl Trouble {
             Self::Version => Remedy::Anew,
             Self::Mode => Remedy::Mode,
             Self::Owner => Remedy::Owner,
-            Self::Duplicate => Remedy::Twins,
+            Self::Duplicate => Remedy::Twins(Twins::Unjudged),
             Self::HardLink => Remedy::Tell(
                 "whoever has the other name can change the message: find it (find / -xdev -samefile FILE) and remove it",
             ),
@@ -261,8 +272,14 @@ impl fmt::Display for Remedy {
             Self::Anew => f.write_str("moved to deferred/ and written anew"),
             Self::Mode => f.write_str("given the right mode"),
             Self::Owner => f.write_str("given to the spool's owner"),
-            Self::Twins => {
+            Self::Twins(Twins::Unjudged) => {
                 f.write_str("the newer name stays if both are the same message, else both moved to deferred/")
+            }
+            Self::Twins(Twins::Same) => {
+                f.write_str("the other is verified to be the same message and was removed; this one stays")
+            }
+            Self::Twins(Twins::Different) => {
+                f.write_str("they are not the same message: all moved to deferred/, cause duplicate")
             }
             Self::SetAside(cause) => write!(f, "moved to deferred/ under a new id, cause {cause}"),
             Self::Defer(cause) => write!(f, "deferred, cause {cause}"),

@@ -46,7 +46,7 @@ pub use check::{CheckOptions, Checked, FINDINGS_MAX, check};
 pub use disk::Disk;
 pub use dropbox::{Canonical, DropDraft, Refused, Taken};
 pub use error::{Severity, SpoolError};
-pub use finding::{Finding, Place, Remedy, Trouble};
+pub use finding::{Finding, Place, Remedy, Trouble, Twins};
 pub use ground::{Doubt, doubt};
 pub use history::{History, Told};
 pub use journal::{Done, JOURNAL_WORDS, Journal, Key};

@@ -49,7 +49,9 @@ pub enum OperatorError {
     #[error("no message {0} in deferred/; `lazaret deferred list` shows what is there")]
     Missing(MessageId),
     /// Several files bear the id.
-    #[error("several files in deferred/ bear the id {0}: compare them and keep one, by hand")]
+    #[error(
+        "several files in deferred/ bear the id {0}: `lazaret deferred show {0}` names them; keep one, remove the others by hand"
+    )]
     Ambiguous(MessageId),
     /// It is not a whole message.
     #[error("message {id} can't be released: {why}; copy the file out, mend it, and put it into drop/")]
@@ -96,13 +98,26 @@ impl Spool {
     /// # Errors
     /// There is none, or more than one, or `deferred/` can't be read.
     pub fn find_deferred(&self, id: MessageId) -> Result<Deferred, OperatorError> {
-        let mut names = Vec::new();
-        self.scan(Dir::Deferred, |name, _| names.extend(name.filter(|name| name.id == id)))?;
-        match names[..] {
-            [] => Err(OperatorError::Missing(id)),
-            [name] => Ok(self.deferred_entry(name)?),
+        let mut files = self.find_deferred_files(id)?;
+        match (files.pop(), files.is_empty()) {
+            (Some(deferred), true) => Ok(deferred),
             _ => Err(OperatorError::Ambiguous(id)),
         }
+    }
+
+    /// Every file in quarantine with this id, at least one: several of them are
+    /// different files (cause `duplicate`) and share a report.
+    ///
+    /// # Errors
+    /// There is none, or `deferred/` can't be read.
+    pub fn find_deferred_files(&self, id: MessageId) -> Result<Vec<Deferred>, OperatorError> {
+        let mut names = Vec::new();
+        self.scan(Dir::Deferred, |name, _| names.extend(name.filter(|name| name.id == id)))?;
+        if names.is_empty() {
+            return Err(OperatorError::Missing(id));
+        }
+        names.sort_unstable();
+        Ok(names.into_iter().map(|name| self.deferred_entry(name)).collect::<Result<_, SpoolError>>()?)
     }
 
     /// The report about a message; `None` if there is none that can be read.

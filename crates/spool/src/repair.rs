@@ -11,12 +11,11 @@ use tracing::info;
 
 use crate::check::{CheckOptions, Checked, check, check_frame};
 use crate::error::{Context, Severity, SpoolError};
-use crate::finding::{Finding, Place, Remedy, Trouble};
+use crate::finding::{Finding, Place, Remedy, Trouble, Twins};
 use crate::layout::{Dir, VERSION_FILE};
 use crate::look::{Look, directory_named, meant_mode};
 use crate::name::Name;
 use crate::owner::Owner;
-use crate::recovery::Recovered;
 use crate::storage::write_version;
 
 /// Times that a spool is looked at in one repair, since one thing hides another.
@@ -130,19 +129,24 @@ impl Owner {
     /// The spool can't be changed.
     pub fn repair(&self, trouble: Trouble, place: &Place) -> Result<Outcome, SpoolError> {
         let Some(found) = self.look_again(trouble, place)? else { return Ok(Outcome::Gone) };
-        let remedy = trouble.remedy();
+        let mut remedy = trouble.remedy();
         let mended = match remedy {
             Remedy::Tell(advice) => return Ok(Outcome::Left(Line::escaped(advice))),
             Remedy::Make => self.make_missing(place),
             Remedy::Anew => self.write_version_anew(place, &found),
             Remedy::Mode => self.mend_mode(place),
             Remedy::Owner => self.mend_owner(place),
-            Remedy::Twins => self.resolve_twins(&mut Recovered::default()),
+            Remedy::Twins(_) => match message_name(place) {
+                Some(name) => self.resolve_twins_of(name.id).map(|twins| remedy = Remedy::Twins(twins)),
+                None => Ok(()),
+            },
             Remedy::SetAside(cause) => self.set_aside_found(place, cause, &found),
             Remedy::Defer(cause) => self.defer_found(place, cause, &found),
             Remedy::Rename => self.rename_without_mark(place),
         };
         match mended {
+            // It has gone since.
+            Ok(()) if remedy == Remedy::Twins(Twins::Unjudged) => Ok(Outcome::Gone),
             Ok(()) => {
                 info!(path = %place, trouble = trouble.word(), "repaired: {remedy}");
                 Ok(Outcome::Done(remedy))

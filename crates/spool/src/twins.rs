@@ -2,9 +2,10 @@
 //! systems a rename is durable at one end and not at the other.
 //!
 //! The name of the higher generation is the newer one and stays; of one generation
-//! are two names that an `mv` by hand has left, and the one that may wait longer
+//! are two names that an `mv` or `cp` by hand has left, and the one in the later state
 //! stays. The other goes only if it is verified to be the same message; where that
-//! is in doubt, both go to `deferred/`. Nothing must be removed on the word of a name alone.
+//! is in doubt, both go to `deferred/`. The journal is that of the id, so it is the same
+//! whichever stays. Nothing must be removed on the word of a name alone.
 
 use std::collections::BTreeMap;
 use std::ffi::{OsStr, OsString};
@@ -14,6 +15,7 @@ use tracing::warn;
 
 use crate::dropbox::taken_id;
 use crate::error::{Context, SpoolError};
+use crate::finding::Twins;
 use crate::layout::{Dir, report_name};
 use crate::name::Name;
 use crate::owner::Owner;
@@ -45,8 +47,9 @@ impl Spool {
             })?;
         }
         // What lies in `tmp/` may go there for another reason: it is no later name of
-        // a message that was accepted, whatever generation it claims.
-        places.sort_unstable_by_key(|(name, dir)| (name.id, *dir != Dir::Tmp, name.generation, *dir));
+        // a message that was accepted, whatever generation it claims. The order of `Dir`
+        // is that of a message's way, and in one directory more counts come later.
+        places.sort_unstable_by_key(|(name, dir)| (name.id, *dir != Dir::Tmp, name.generation, *dir, *name));
         Ok(places.chunk_by(|a, b| a.0.id == b.0.id).map(<[_]>::to_vec).collect())
     }
 
@@ -62,6 +65,19 @@ impl Owner {
     /// Resolves every second name.
     pub(crate) fn resolve_twins(&self, recovered: &mut Recovered) -> Result<(), SpoolError> {
         self.spool.twins()?.iter().try_for_each(|names| self.resolve(names, recovered))
+    }
+
+    /// Resolves the second names of one message, and says what they were.
+    pub(crate) fn resolve_twins_of(&self, id: MessageId) -> Result<Twins, SpoolError> {
+        let mut recovered = Recovered::default();
+        let twins = self.spool.twins()?;
+        let names = twins.iter().filter(|names| names.iter().any(|(name, _)| name.id == id));
+        names.into_iter().try_for_each(|names| self.resolve(names, &mut recovered))?;
+        Ok(match recovered {
+            Recovered { deferred: 1.., .. } => Twins::Different,
+            Recovered { twins: 1.., .. } => Twins::Same,
+            _ => Twins::Unjudged,
+        })
     }
 
     /// Second names of dropped files: one that was being taken out of `drop/`, or
@@ -107,9 +123,8 @@ impl Owner {
         let [older @ .., newest] = names else { return Ok(()) };
         let mut doubtful = Vec::new();
         for place in older {
-            let newer = place.0.generation < newest.0.generation;
-            if self.same_file(*place, *newest)? || (newer && self.same_message(*place, *newest)) {
-                warn!(id = %place.0.id, "{}/{} is an older name of {}/{}", place.1, place.0, newest.1, newest.0);
+            if self.same_file(*place, *newest)? || self.same_message(*place, *newest) {
+                warn!(id = %place.0.id, "{}/{} is a second name of {}/{}", place.1, place.0, newest.1, newest.0);
                 self.remove_if_there(place.1, &place.0.to_string())?;
                 self.sync_dir(place.1)?;
                 recovered.twins += 1;

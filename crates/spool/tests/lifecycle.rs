@@ -4,12 +4,12 @@
 #![forbid(unsafe_code)]
 
 use std::fs;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use lazaret_envelope::{Cause, Envelope, Line, MessageId, Protocol, Report, Timestamp, Transaction};
 use lazaret_spool::{
-    Accepted, Canonical, CheckOptions, Claim, Dir, Done, Finding, Journal, Key, Name, OperatorError, Owner,
-    Recovered, Spool, TakeError, Trouble, Unreadable, WorkerId, check,
+    Accepted, Canonical, CheckOptions, Claim, Dir, Done, Finding, Journal, Key, Name, OperatorError, Outcome,
+    Owner, Place, Recovered, Remedy, Spool, TakeError, Trouble, Twins, Unreadable, WorkerId, check,
 };
 
 const WORKER: WorkerId = WorkerId(0);
@@ -343,6 +343,42 @@ fn second_names_of_one_message_are_told_from_different_messages() {
     let (owner, recovered) = lab.start();
     assert_eq!((recovered.twins, recovered.deferred), (0, 0), "they were told apart");
     assert_eq!(owner.spool().report(clash).unwrap(), Some(report), "which still says where they lay");
+}
+
+/// Row by row: which of two names of one message stays.
+#[test]
+fn of_two_copies_of_one_message_that_in_the_later_state_stays() {
+    let worker = Dir::Claimed(WORKER);
+    let rows = [
+        ((Dir::Incoming, "g1"), (Dir::Incoming, "g2")),
+        ((Dir::Tmp, "g9.t"), (Dir::Incoming, "g1")),
+        ((Dir::Incoming, "g1"), (worker, "g1")),
+        ((worker, "g1"), (Dir::Outbound, "g1")),
+        ((Dir::Outbound, "g1"), (Dir::Waiting, "g1")),
+        ((Dir::Incoming, "g1"), (Dir::Waiting, "g1")),
+        ((Dir::Waiting, "g1"), (Dir::Deferred, "g1")),
+        ((Dir::Incoming, "g1"), (Dir::Incoming, "g1.s1")),
+        ((Dir::Incoming, "g1.i1"), (Dir::Incoming, "g1.s1")),
+        ((Dir::Waiting, "g1.a1"), (Dir::Waiting, "g1.a2")),
+    ];
+    for ((goes, older), (stays, newer)) in rows {
+        let lab = Lab::new();
+        let (owner, _) = lab.start();
+        let id = accept(&owner, b"copied").id;
+        let whole = fs::read(lab.path(Dir::Incoming, &format!("{id}.g1"))).unwrap();
+        fs::remove_file(lab.path(Dir::Incoming, &format!("{id}.g1"))).unwrap();
+        drop(owner);
+        fs::write(lab.path(goes, &format!("{id}.{older}")), &whole).unwrap();
+        fs::write(lab.path(stays, &format!("{id}.{newer}")), &whole).unwrap();
+        let owner = Owner::take(Spool::create(&lab.root()).unwrap()).unwrap();
+        let repaired = owner.repair_all(CheckOptions::default(), &mut |_| ()).unwrap();
+        let done: Vec<_> = repaired.done.iter().map(|(finding, outcome)| (&finding.place, outcome)).collect();
+        let place = Place::at(Path::new(&format!("{stays}/{id}.{newer}"))).unwrap();
+        let same = Outcome::Done(Remedy::Twins(Twins::Same));
+        assert!(done.contains(&(&place, &same)), "{goes}/{older}, {stays}/{newer}: {done:?}");
+        assert!(!lab.path(goes, &format!("{id}.{older}")).exists(), "{goes}/{older} goes");
+        assert_eq!(fs::read(lab.path(stays, &format!("{id}.{newer}"))).unwrap(), whole);
+    }
 }
 
 #[test]

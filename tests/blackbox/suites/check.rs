@@ -34,6 +34,7 @@ pub fn cases() -> Vec<Case> {
     vec![
         Case::new("check::every_damage_is_named_and_repaired", every_damage),
         Case::new("check::missing_directories_are_made", missing_directories),
+        Case::new("check::a_copy_goes_and_what_differs_stays_and_is_said", copies_of_one_id),
         Case::new("check::a_person_is_told_of_hard_links", hard_link),
         Case::new("check::quick_leaves_out_the_digests", quick),
         Case::new("check::no_false_alarm_beside_a_daemon", no_false_alarm),
@@ -196,6 +197,33 @@ fn missing_directories() {
     assert_eq!(found(&lab, &[]).0, Some(0));
     assert_eq!(lab.drain(), Some(0));
     assert_eq!(lab.mail().count(&id), 1);
+}
+
+fn copies_of_one_id() {
+    let lab = Lab::new();
+    let ids = [(); 2].map(|()| submitted(&lab, RECIPIENT, MESSAGE));
+    let path = |dir: &str, id: &str| lab.spool().path(dir).join(format!("{id}.g1"));
+    ids.iter().for_each(|id| {
+        fs::copy(path("incoming", id), path("waiting", id)).expect("failed to copy");
+    });
+    change(&path("waiting", &ids[1]), |bytes| *bytes.last_mut().expect("not empty") ^= 1);
+    let said = cli(&lab, &["check", "--repair"]);
+    assert_eq!(said.code, Some(0), "{said:?}");
+    assert!(said.stdout.contains(&format!("waiting/{}.g1\n", ids[0])), "{said:?}");
+    for words in ["verified to be the same message and was removed", "not the same message"] {
+        assert_eq!(said.stdout.matches(words).count(), 1, "{words}: {said:?}");
+    }
+    assert!(!path("incoming", &ids[0]).exists() && path("waiting", &ids[0]).exists(), "{said:?}");
+    assert_eq!(lab.spool().ids("deferred"), [ids[1].clone(), ids[1].clone()]);
+
+    // The report's own advice can be followed.
+    let shown = cli(&lab, &["deferred", "show", &ids[1]]);
+    assert_eq!((shown.code, shown.stdout.matches("\nfile ").count()), (Some(0), 2), "{shown:?}");
+    let json = cli(&lab, &["deferred", "show", &ids[1], "--json"]);
+    let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
+    assert_eq!(json["other_paths"].as_array().map(Vec::len), Some(1), "{json:#}");
+    assert_eq!(lab.drain(), Some(0));
+    assert_eq!(lab.mail().count(&ids[0]), 1);
 }
 
 fn hard_link() {

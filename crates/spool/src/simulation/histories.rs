@@ -34,6 +34,7 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "a refusal, of which the sender is told", run: refusal },
     History { name: "a refusal while another recipient waits", run: refusal_and_wait },
     History { name: "a second name and a lost journal are repaired", run: twins_and_journal },
+    History { name: "a copy of one generation is repaired", run: copy_of_one_generation },
 ];
 
 fn two_sessions(life: &mut Life) -> Step {
@@ -255,4 +256,20 @@ fn twins_and_journal(life: &mut Life) -> Step {
     life.copy_by_hand(1, Dir::Waiting, Dir::Incoming)?;
     life.leave_a_journal();
     life.repair()
+}
+
+/// A copy made by hand under the same name: the message is delivered once.
+fn copy_of_one_generation(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.note(1, &outbound, 1)?;
+    life.wait(1, outbound)?;
+    life.copy_with_its_name(1, Dir::Waiting, Dir::Incoming)?;
+    life.repair()?;
+    life.sim.world().pass(60);
+    life.wake(1)?;
+    let outbound = life.route(1, 1)?;
+    life.note(1, &outbound, 2)?;
+    life.done(1, outbound)?;
+    life.flush()
 }

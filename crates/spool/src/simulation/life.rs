@@ -349,10 +349,19 @@ impl Life {
 
     /// `cp`, which an administrator may not, to the name of the next rename.
     pub(super) fn copy_by_hand(&self, label: u32, from: Dir, to: Dir) -> Step {
+        self.copy(label, from, to, Name::next)
+    }
+
+    /// The same, keeping the name.
+    pub(super) fn copy_with_its_name(&self, label: u32, from: Dir, to: Dir) -> Step {
+        self.copy(label, from, to, |name| name)
+    }
+
+    fn copy(&self, label: u32, from: Dir, to: Dir, named: fn(Name) -> Name) -> Step {
         let name = self.name(from, label)?;
         let mut world = self.sim.world();
         let bytes = world.disk.bytes(&(Some(from), name.to_string()));
-        world.disk.put((Some(to), name.next().to_string()), &bytes);
+        world.disk.put((Some(to), named(name).to_string()), &bytes);
         Ok(())
     }
 
