@@ -17,6 +17,7 @@ mod corpus;
 mod crash;
 mod daemon;
 mod disk;
+mod dkim;
 mod generated;
 mod lab;
 mod maildir;

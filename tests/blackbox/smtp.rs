@@ -71,6 +71,11 @@ impl Client {
         Ok(client)
     }
 
+    /// Our port.
+    pub fn port(&self) -> u16 {
+        self.reader.get_ref().local_addr().expect("a connection has an address").port()
+    }
+
     /// Connects and says nothing.
     ///
     /// # Errors

@@ -30,6 +30,7 @@ mod reload;
 mod sandwich;
 mod sendmail;
 mod service;
+mod signed;
 mod smuggling;
 mod smuggling_onward;
 mod storm;
@@ -56,6 +57,7 @@ pub fn all() -> Vec<Case> {
         noise::cases(),
         postfix::cases(),
         sandwich::cases(),
+        signed::cases(),
         smuggling_onward::cases(),
         exim::cases(),
         dovecot::cases(),

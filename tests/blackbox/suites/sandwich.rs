@@ -7,6 +7,7 @@
 use std::collections::BTreeSet;
 use std::time::Duration;
 
+use crate::lab::cli;
 use crate::mta::passage::below;
 use crate::mta::postfix::PACKAGE;
 use crate::mta::sandwich::{Sandwich, Way};
@@ -45,6 +46,7 @@ pub fn cases() -> Vec<Case> {
         Case::new("sandwich::a_large_message", large).needs(SERVER),
         Case::new("sandwich::many_recipients", many).needs(SERVER),
         Case::new("sandwich::nobody_as_the_sender", nobody).needs(SERVER),
+        Case::new("sandwich::the_first_client_is_known", first_client).needs(SERVER),
     ]
 }
 
@@ -190,6 +192,39 @@ fn many() {
     assert_eq!((found.len(), found.into_iter().cloned().collect::<BTreeSet<_>>()), (MANY, all));
     assert!(taken.iter().all(|taken| below(&taken.content, FIELDS) == Some(MESSAGE)));
     figures(&format!("sandwich: {MANY} recipients in {} transactions, each once", taken.len()));
+    sandwich.finish();
+}
+
+/// What Postfix tells by XFORWARD stands in the envelope: the client that it had, not
+/// itself.
+fn first_client() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    assert_eq!(cli(&sandwich.lab, &["pause", "routing"]).code, Some(0));
+    let mut client = Client::connect(sandwich.postfix.smtp()).expect("a session with Postfix");
+    let port = client.port().to_string();
+    client.begin(SENDER, &["bo@example.net"]).expect("354");
+    client.send(&stuffed(MESSAGE)).expect("the message is sent");
+    let queued = client.reply().expect("a reply").text;
+    let spool = sandwich.lab.spool();
+    assert!(until(ARRIVAL_TIME_MAX, || spool.names("incoming").len() == 1), "nothing comes in");
+    let file = std::fs::read(spool.path("incoming").join(&spool.names("incoming")[0])).expect("a message");
+    let envelope = String::from_utf8_lossy(&file).into_owned();
+    for line in [
+        "helo mta.example.org",
+        "forwarded-name localhost",
+        "forwarded-address 127.0.0.1",
+        &format!("forwarded-port {port}"),
+        "forwarded-protocol ESMTP",
+        "forwarded-helo client.example.net",
+        "forwarded-source REMOTE",
+    ] {
+        assert!(envelope.contains(&format!("\n{line}\n")), "{line} is missing: {envelope}");
+    }
+    let id = |text: &str| text.lines().find_map(|line| line.strip_prefix("upstream-id ").map(str::to_owned));
+    let id = id(&envelope).expect("the id in Postfix's queue");
+    assert!(queued.ends_with(&format!("queued as {id}")), "{id}: {queued}");
+    assert_eq!(cli(&sandwich.lab, &["resume", "routing"]).code, Some(0));
+    arrives_unchanged(&sandwich, MESSAGE);
     sandwich.finish();
 }
 
