@@ -6,6 +6,7 @@
 use std::io::{ErrorKind, Read};
 
 use lazaret_envelope::Line;
+use lazaret_smtp::data::DataFit;
 use lazaret_spool::{Content, Message};
 
 /// Bytes of a block.
@@ -37,6 +38,18 @@ impl Parcel<'_> {
         // No more than the message needs: most are small.
         let size = usize::try_from(self.message.envelope.content.size).unwrap_or(usize::MAX);
         Blocks { content: self.message.content(), buffer: vec![0; size.clamp(1, BLOCK_BYTES)] }
+    }
+
+    /// Whether the message consists of lines of text, as DATA wants it. One that can't be
+    /// read may be called so: whoever delivers it will find out.
+    pub(crate) fn fits_data(&self) -> bool {
+        let (mut fit, mut blocks) = (DataFit::default(), self.blocks());
+        while let Ok(Some(block)) = blocks.next() {
+            if !fit.look(block) {
+                break;
+            }
+        }
+        fit.fits()
     }
 }
 

@@ -97,6 +97,12 @@ fn converse(stream: TcpStream, rules: &[Rule], log: &Mutex<Vec<String>>) -> std:
             return Ok(());
         }
         log.lock().unwrap().push(line.trim_end().to_owned());
+        if line.starts_with("BDAT") {
+            let mut held = Vec::new();
+            let _ = input.read_to_end(&mut held);
+            log.lock().unwrap().push(format!("held {}", held.len()));
+            return Ok(());
+        }
         let default = match line.get(..4) {
             Some("EHLO") => "250-next.hop\r\n250 PIPELINING\r\n",
             Some("DATA") => "354 go\r\n",

@@ -107,6 +107,9 @@ pub struct Mail {
     pub size: u64,
     /// Whose mail it was, for a next hop that offers XFORWARD.
     pub told: Option<Told>,
+    /// Its bytes are none that DATA is made for (see [`DataFit`](crate::data::DataFit)):
+    /// they are counted instead, where CHUNKING is offered.
+    pub counted: bool,
     /// What becomes of a body with 8-bit bytes where 8BITMIME is not offered.
     pub eight_bit: EightBit,
 }

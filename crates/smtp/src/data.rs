@@ -9,9 +9,11 @@
 
 mod decode;
 mod encode;
+mod fit;
 
 pub use decode::{Decoded, Decoder};
 pub use encode::Encoder;
+pub use fit::{DataFit, TEXT_LINE_BYTES_MAX};
 
 use std::fmt;
 

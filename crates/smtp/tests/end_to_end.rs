@@ -105,6 +105,7 @@ fn mail() -> impl Strategy<Value = (Mail, Vec<u8>)> {
                     transaction: Arc::new(transaction),
                     size: content.len() as u64,
                     told: None,
+                    counted: false,
                     eight_bit: EightBit::Send,
                 },
                 content,
@@ -143,7 +144,10 @@ fn a_refused_message_does_not_end_the_connection() {
         let sender = Sender { path, params: MailParams::default() };
         let to = Recipient::from("c@d".parse::<lazaret_envelope::Address>().expect("an address"));
         let transaction = Arc::new(Transaction { sender, recipients: vec![to.clone(), to] });
-        (Mail { transaction, size: declared, told: None, eight_bit: EightBit::Send }, content.to_vec())
+        (
+            Mail { transaction, size: declared, told: None, counted: false, eight_bit: EightBit::Send },
+            content.to_vec(),
+        )
     };
     // The second is larger than it says; the third has a bare LF in it.
     let mails = [

@@ -123,6 +123,7 @@ impl Session {
                 }
                 "DATA" if self.recipients.is_empty() => self.say("503 5.5.1 no recipients")?,
                 "DATA" => self.data()?,
+                "BDAT" => self.chunk(&line)?,
                 "RSET" | "NOOP" => self.say("250 2.0.0 ok")?,
                 "QUIT" => return self.say("221 2.0.0 bye"),
                 _ => self.say("500 5.5.2 what?")?,
@@ -201,6 +202,23 @@ impl Session {
                 return Err(io::Error::other("the message is too large for a test"));
             }
         }
+        self.take(content)
+    }
+
+    /// The one chunk that a message has here, `BDAT length LAST`.
+    fn chunk(&mut self, line: &str) -> io::Result<()> {
+        let length = line.strip_prefix("BDAT ").and_then(|rest| rest.strip_suffix(" LAST"));
+        let length = length.and_then(|length| length.parse::<usize>().ok());
+        let Some(length) = length.filter(|&length| length <= MESSAGE_BYTES_MAX) else {
+            return Err(io::Error::other(format!("not the one and last chunk: {line}")));
+        };
+        let mut content = vec![0; length];
+        self.reader.read_exact(&mut content)?;
+        if self.recipients.is_empty() { self.say("503 5.5.1 no recipients") } else { self.take(content) }
+    }
+
+    /// The message is there.
+    fn take(&mut self, content: Vec<u8>) -> io::Result<()> {
         if let Some(behaviour) = self.rule(Step::Dot, "") {
             return self.act(behaviour).map(drop);
         }

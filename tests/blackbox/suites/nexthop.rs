@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use crate::daemon::Daemon;
 use crate::lab::{Config, Lab, cli};
-use crate::sink::{Behaviour, Sink, Step};
+use crate::sink::{Behaviour, Sink, Skills, Step};
 use crate::smtp::Client;
 use crate::trial::Case;
 use crate::wait::until;
@@ -47,6 +47,7 @@ pub fn cases() -> Vec<Case> {
             hung(Step::Greeting, Behaviour::Reply("421 4.3.2 \x1b[2Jbusy"), "421 4.3.2 \\u{1b}[2Jbusy");
         }),
         Case::new("nexthop::lmtp_answers_for_each_recipient", lmtp),
+        Case::new("nexthop::what_is_no_text_goes_by_its_length", chunking),
         Case::new("nexthop::the_second_takes_what_the_first_does_not", failover),
     ]
 }
@@ -141,6 +142,40 @@ fn failover() {
         }),
         "a probe finds that it is well"
     );
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// What DATA is not made for goes by BDAT where that is offered, and unchanged in any
+/// case.
+fn chunking() {
+    let skills = Skills { offers: &["CHUNKING"], ..Skills::default() };
+    let (takes, lacks) = (Sink::skilled(Vec::new(), skills), Sink::start(Vec::new()));
+    let config = Config::without_routes()
+        .tables(&transport("takes", &[&takes]))
+        .tables(&transport("lacks", &[&lacks]).replace("\"smtp\"", "\"lmtp\""))
+        .route("deliver = \"takes\"\n")
+        .route("recipient = \"*@lacks.example\"\ndeliver = \"lacks\"\n");
+    let lab = Lab::with(&config);
+    let daemon = lab.start();
+    let text = b"Subject: text\r\n\r\n.x\r\n".to_vec();
+    let long = ["Subject: long\r\n\r\n.", &"x".repeat(999), "\r\n.\r\n"].concat().into_bytes();
+    let large = ["Subject: large\r\n\r\n\0", &".0123456789\r\n".repeat(100_000)].concat().into_bytes();
+    let messages = [text, long, large];
+    let mut client = Client::connect(daemon.smtp()).expect("a session");
+    for message in &messages {
+        let to = ["a@takes.example", "b@lacks.example"];
+        client.deliver("sender@example.com", &to, message).expect("the message is taken");
+    }
+    for sink in [&takes, &lacks] {
+        assert!(until(SOON, || sink.count() == messages.len()), "{}\n{}", sink.count(), lab.log_tail());
+        let taken = sink.taken();
+        for message in &messages {
+            assert_eq!(taken.iter().filter(|taken| taken.content.ends_with(message)).count(), 1);
+        }
+    }
+    let said = |sink: &Sink, verb: &str| sink.heard().iter().filter(|line| line.starts_with(verb)).count();
+    assert_eq!((said(&takes, "DATA"), said(&takes, "BDAT")), (1, 2), "{:?}", takes.heard());
+    assert_eq!((said(&lacks, "DATA"), said(&lacks, "BDAT")), (3, 0), "{:?}", lacks.heard());
     assert_eq!(daemon.terminate().code(), Some(0));
 }
 

@@ -291,6 +291,11 @@ fn postfix() {
         submitted(&lab, RECIPIENT, MESSAGE);
     }
     arrives(&lab, &sink, 3);
+    // Postfix offers CHUNKING, and a line like this goes so.
+    let long = format!("Subject: long\r\n\r\n.{}\r\n.x\r\n", "y".repeat(1500)).into_bytes();
+    submitted(&lab, RECIPIENT, &long);
+    arrives(&lab, &sink, 4);
+    assert!(sink.taken()[3].content.ends_with(&long), "{:?}", sink.taken()[3]);
     let with_tls = |content: &[u8]| {
         let text = String::from_utf8_lossy(content);
         text.contains("(using TLSv1.3 with cipher ") && text.contains(" with ESMTPS id ")

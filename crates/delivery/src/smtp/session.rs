@@ -1,6 +1,6 @@
 //! One connection to a next hop: does what the protocol says, in time.
 //!
-//! It must never send the final dot behind bytes that are not those that were
+//! It must never send the end of a message whose bytes are not those that were
 //! accepted.
 
 use std::sync::Arc;
@@ -86,6 +86,11 @@ impl Session {
     /// Whether the next hop tells senders itself what they want to be told.
     pub(super) fn takes_over_dsn(&self) -> bool {
         self.client.offer().dsn
+    }
+
+    /// Whether the next hop takes content whose length it is told before.
+    pub(super) fn takes_chunks(&self) -> bool {
+        self.client.offer().chunking
     }
 
     pub(super) fn next_hop(&self) -> &Arc<NextHop> {
@@ -282,8 +287,9 @@ fn unavailable(finished: &Finished) -> Option<Ended> {
     })
 }
 
-/// Sends the field on top and the message; without its end where its bytes are
-/// not the right ones.
+/// Sends the field on top and the message; without its last block and its end where
+/// its bytes are not the right ones. Of a message whose length was told before, the
+/// last byte is the end.
 fn stream(
     mut content: Content<'_>,
     parcel: &Parcel<'_>,
@@ -294,10 +300,14 @@ fn stream(
     content.encode(parcel.trace.as_bytes(), &mut out);
     let mut blocks = parcel.blocks();
     let mut progress = wire.progress();
+    let mut begun = false;
     while let Some(block) = blocks.next().map_err(Unsent::Damaged)? {
+        if begun {
+            wire.send_content(&out, &mut progress, whole).map_err(Unsent::Wire)?;
+            out.clear();
+        }
+        begun = true;
         content.encode(block, &mut out);
-        wire.send_content(&out, &mut progress, whole).map_err(Unsent::Wire)?;
-        out.clear();
     }
     wire.send_content(&out, &mut progress, whole).map_err(Unsent::Wire)?;
     content.finish();

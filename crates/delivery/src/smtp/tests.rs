@@ -233,6 +233,29 @@ fn no_final_dot_stands_behind_damaged_bytes() {
 }
 
 #[test]
+fn no_last_byte_stands_behind_damaged_ones() {
+    let server = Server::start(&[("EHLO", Act::Say("250-x\r\n250 CHUNKING\r\n"))]);
+    let spool = TestSpool::new();
+    // Of two blocks, with something that DATA is not made for.
+    let outbound = spool.routed("<s@x>", &["a@b"], &("\0".to_owned() + &"x\r\n".repeat(30_000)));
+    spool.damage(&outbound);
+    let message = outbound.open().unwrap();
+    let parcel = Parcel { message: &message, trace: TRACE, may_repeat: false };
+    let mut kept = None;
+    let damaged = smtp(&[&server.address]).transaction(&mut kept, &parcel, &[0]).unwrap_err();
+    assert!(damaged.0.as_str().contains("blake3:") && kept.is_none());
+    let size = message.envelope.content.size + TRACE.len() as u64;
+    while server.count("held ") == 0 {
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    let log = server.log();
+    let [command, held] = &log[log.len() - 2..] else { panic!("{log:?}") };
+    assert_eq!(*command, format!("BDAT {size} LAST"));
+    let held: u64 = held["held ".len()..].parse().unwrap();
+    assert!(held > 0 && held < size, "{held} of {size}");
+}
+
+#[test]
 fn why_data_is_not_taken_is_heard() {
     let server = Server::start(&[("DATA", Act::SayAndClose("354 go\r\n552 5.3.4 too big\r\n"))]);
     let (outcomes, _) = run(&smtp(&[&server.address]), &mut None);

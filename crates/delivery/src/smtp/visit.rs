@@ -33,6 +33,8 @@ pub(super) struct Visit<'a> {
     places: &'a [usize],
     wishes: Wishes,
     deadline: Instant,
+    /// Its bytes are none that DATA is made for, once somebody wanted to know.
+    counted: Option<bool>,
     /// Whom no next hop was asked about yet, or only one that lacks something; by
     /// position in `places`.
     open: Vec<usize>,
@@ -55,6 +57,7 @@ impl<'a> Visit<'a> {
             places,
             wishes,
             deadline,
+            counted: None,
             open: (0..places.len()).collect(),
             outcomes: vec![None; places.len()],
             lost: None,
@@ -72,8 +75,10 @@ impl<'a> Visit<'a> {
         self.troubles.push(format!("{next_hop}: {why}"));
     }
 
-    /// Who is left, and what the message will weigh.
-    fn mail(&self) -> Mail {
+    /// Who is left, and what the message will weigh at a next hop; which may take
+    /// `chunks`.
+    fn mail(&mut self, chunks: bool) -> Mail {
+        let counted = chunks && *self.counted.get_or_insert_with(|| !self.parcel.fits_data());
         let envelope = &self.parcel.message.envelope;
         let all = &envelope.transaction;
         let recipients = self.open.iter().map(|&at| all.recipients[self.places[at]].clone()).collect();
@@ -82,6 +87,7 @@ impl<'a> Visit<'a> {
             transaction,
             size: envelope.content.size + self.parcel.trace.len() as u64,
             told: self.wishes.xforward.then(|| told(envelope)),
+            counted,
             eight_bit: self.wishes.eight_bit,
         }
     }
@@ -95,7 +101,8 @@ impl<'a> Visit<'a> {
         ticket: Ticket<'_>,
         kept: bool,
     ) -> Result<Option<Session>, Damaged> {
-        let (finished, ended) = session.transact(self.mail(), self.parcel, self.deadline)?;
+        let (finished, ended) =
+            session.transact(self.mail(session.takes_chunks()), self.parcel, self.deadline)?;
         if kept && is_stale(&finished, ended.as_ref()) {
             return Ok(None);
         }

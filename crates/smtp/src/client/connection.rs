@@ -265,8 +265,9 @@ impl Ready<'_> {
     }
 }
 
-/// The next hop waits for content. To give up, close the connection instead of
-/// calling [`finish`](Self::finish): without the final dot nothing is delivered.
+/// The next hop waits for content: all [`Mail::size`] bytes of it. To give up, close the
+/// connection before the last of them and instead of calling [`finish`](Self::finish):
+/// without its end nothing is delivered.
 #[derive(Debug)]
 pub struct Content<'c> {
     client: &'c mut Client,
@@ -277,13 +278,14 @@ impl Content<'_> {
     /// caller to send: at most two bytes for each.
     pub fn encode(&mut self, content: &[u8], wire: &mut Vec<u8>) {
         if let State::Exchange(exchange) = &mut self.client.state
-            && let Some(encoder) = exchange.encoder()
+            && let Some(framing) = exchange.framing()
         {
-            encoder.encode(content, wire);
+            framing.encode(content, wire);
         }
     }
 
-    /// All content was sent: the final dot is what [`Client::next`] gives next.
+    /// All content was sent: the final dot, if there has to be one, is what
+    /// [`Client::next`] gives next.
     pub fn finish(self) {
         if let State::Exchange(exchange) = &mut self.client.state {
             exchange.end_content(&mut self.client.outbox.0);

@@ -2,7 +2,7 @@
 //! each recipient.
 //!
 //! Its commands are numbered: MAIL is 0, then one RCPT for each recipient, then
-//! DATA. Replies come in the same order (RFC 2920), so two counters, what was
+//! DATA, unless the content is sent with its length (BDAT). Replies come in the same order (RFC 2920), so two counters, what was
 //! sent and what was answered, hold all there is to know about pipelining. It
 //! must never let a message be delivered to nobody's knowledge: no final dot
 //! unless a recipient was accepted, or nothing stands before that dot.
@@ -45,6 +45,25 @@ pub(super) struct Exchange {
     phase: Phase,
 }
 
+/// How the next hop can tell where the content ends.
+#[derive(Debug)]
+pub(super) enum Framing {
+    /// By a lone dot.
+    Dot(Encoder),
+    /// By its length, which was told before (RFC 3030). Bytes go as they are.
+    Length,
+}
+
+impl Framing {
+    /// Appends the wire form of the next bytes.
+    pub(super) fn encode(&mut self, content: &[u8], wire: &mut Vec<u8>) {
+        match self {
+            Self::Dot(encoder) => encoder.encode(content, wire),
+            Self::Length => wire.extend_from_slice(content),
+        }
+    }
+}
+
 /// How far a transaction is.
 #[derive(Debug)]
 enum Phase {
@@ -53,7 +72,7 @@ enum Phase {
     /// Commands are sent and answered.
     Commands,
     /// The next hop waits for content.
-    Content(Encoder),
+    Content(Framing),
     /// The final dot was sent behind the content.
     Ending,
     /// The final dot was sent behind nothing, and nobody was accepted.
@@ -111,6 +130,17 @@ impl Exchange {
         self.asked.len() + 1
     }
 
+    /// Whether the content is sent with its length.
+    fn is_counted(&self) -> bool {
+        self.mail.counted && self.offer.chunking
+    }
+
+    /// How many commands stand before the content, but for BDAT: that is told only
+    /// when it is known that somebody was accepted, since the content follows at once.
+    fn commands(&self) -> usize {
+        self.data() + usize::from(!self.is_counted())
+    }
+
     /// Appends the commands that may be sent before a reply is read. RFC 2920
     /// section 3.1: MAIL and RCPT may stand anywhere in a group, DATA only at
     /// its end.
@@ -122,7 +152,7 @@ impl Exchange {
             self.phase = Phase::Commands;
         }
         let window = if self.offer.pipelining { RCPT_WINDOW } else { 1 };
-        let end = (self.sent + window).min(self.data() + 1);
+        let end = (self.sent + window).min(self.commands());
         for number in self.sent..end {
             out.extend_from_slice(self.command(number).as_bytes());
         }
@@ -172,14 +202,14 @@ impl Exchange {
         matches!(self.phase, Phase::Content(_))
     }
 
-    /// The encoder, while the next hop waits for content.
-    pub(super) fn encoder(&mut self) -> Option<&mut Encoder> {
-        if let Phase::Content(encoder) = &mut self.phase { Some(encoder) } else { None }
+    /// How content goes, while the next hop waits for it.
+    pub(super) fn framing(&mut self) -> Option<&mut Framing> {
+        if let Phase::Content(framing) = &mut self.phase { Some(framing) } else { None }
     }
 
     /// Appends the end of the data.
     pub(super) fn end_content(&mut self, out: &mut Vec<u8>) {
-        if let Phase::Content(encoder) = std::mem::replace(&mut self.phase, Phase::Ending) {
+        if let Phase::Content(Framing::Dot(encoder)) = std::mem::replace(&mut self.phase, Phase::Ending) {
             encoder.finish(out);
         }
     }
@@ -208,7 +238,13 @@ impl Exchange {
         if self.refused || (self.sent == self.data() && self.accepted.is_empty()) {
             return Ok(Progress::Reset);
         }
-        self.send(out);
+        if self.is_counted() && self.sent == self.data() {
+            // RFC 3030 section 2: no answer is waited for before the content.
+            out.extend_from_slice(format!("BDAT {} LAST\r\n", self.mail.size).as_bytes());
+            self.phase = Phase::Content(Framing::Length);
+        } else {
+            self.send(out);
+        }
         Ok(Progress::On)
     }
 
@@ -256,7 +292,7 @@ impl Exchange {
         }
         self.answered += 1;
         if !self.accepted.is_empty() {
-            self.phase = Phase::Content(Encoder::new());
+            self.phase = Phase::Content(Framing::Dot(Encoder::new()));
         } else if self.confused || self.dialect == Dialect::Lmtp {
             // An empty message would go to somebody; and an LMTP server that
             // owes a reply to nobody (RFC 2033 section 4.2) will never say
@@ -272,7 +308,7 @@ impl Exchange {
         Ok(Progress::On)
     }
 
-    /// A reply before the final dot: the next hop has given up, and where the
+    /// A reply before the end of the content: the next hop has given up, and where the
     /// next reply belongs is anybody's guess.
     fn early_reply(&mut self, reply: &Reply) -> Result<Progress, ProtocolError> {
         if !reply.is_transient() && !reply.is_permanent() {

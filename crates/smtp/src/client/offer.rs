@@ -21,6 +21,8 @@ pub struct Offer {
     /// REQUIRETLS (RFC 8689). It counts only where it is offered by who has shown
     /// under TLS that he is who he says.
     pub requiretls: bool,
+    /// CHUNKING (RFC 3030)
+    pub chunking: bool,
     /// STARTTLS (RFC 3207)
     pub starttls: bool,
     /// AUTH with PLAIN among its mechanisms (RFC 4954).
@@ -46,6 +48,7 @@ impl Offer {
                 "8BITMIME" => offer.eight_bit_mime = true,
                 "SMTPUTF8" => offer.smtputf8 = true,
                 "DSN" => offer.dsn = true,
+                "CHUNKING" => offer.chunking = true,
                 "STARTTLS" => offer.starttls = true,
                 "AUTH" => words.for_each(|mechanism| {
                     offer.auth_plain |= mechanism.eq_ignore_ascii_case("PLAIN");

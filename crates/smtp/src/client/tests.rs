@@ -26,7 +26,7 @@ fn mail(sender: &str, recipients: &[&str]) -> Mail {
         Recipient { address: path.0.unwrap(), params: lazaret_envelope::RcptParams::parse(params).unwrap() }
     });
     let transaction = Arc::new(Transaction { sender, recipients: recipients.collect() });
-    Mail { transaction, size: 7, told: None, eight_bit: EightBit::Send }
+    Mail { transaction, size: 7, told: None, counted: false, eight_bit: EightBit::Send }
 }
 
 /// A client that has said hello, to a next hop that answered `offer`.
@@ -391,8 +391,12 @@ fn a_transaction_without_recipients_is_done_at_once() {
     let sender = Sender { path: ReversePath(None), params: MailParams::default() };
     let transaction = Arc::new(Transaction { sender, recipients: Vec::new() });
     assert!(
-        run(&mut client, Mail { transaction, size: 0, told: None, eight_bit: EightBit::Send }, &[])
-            .is_empty()
+        run(
+            &mut client,
+            Mail { transaction, size: 0, told: None, counted: false, eight_bit: EightBit::Send },
+            &[]
+        )
+        .is_empty()
     );
 }
 
@@ -430,4 +434,66 @@ fn eight_bit_bodies_go_out_as_they_are_unless_that_is_not_wanted() {
     let mut client = ready(EVERYTHING, Dialect::Smtp);
     start(&mut client, strict);
     assert!(sent(&mut client).starts_with("MAIL FROM:<a@b> SIZE=7 BODY=8BITMIME\r\n"));
+}
+
+#[test]
+fn content_that_data_is_not_made_for_goes_with_its_length() {
+    const CHUNKING: &str = "250-x\r\n250-PIPELINING\r\n250 CHUNKING\r\n";
+    let message = || Mail { counted: true, ..mail("<a@b>", &["<c@d>", "<e@f>"]) };
+    let commands = "MAIL FROM:<a@b>\r\nRCPT TO:<c@d>\r\nRCPT TO:<e@f>\r\n";
+    for (offer, dialect, pipelined) in [
+        (CHUNKING, Dialect::Smtp, true),
+        (CHUNKING, Dialect::Lmtp, true),
+        ("250-x\r\n250 CHUNKING\r\n", Dialect::Smtp, false),
+    ] {
+        let mut client = ready(offer, dialect);
+        start(&mut client, message());
+        let pieces = if pipelined { vec![commands] } else { commands.split_inclusive('\n').collect() };
+        for (piece, at) in pieces.iter().zip(0..) {
+            assert_eq!(sent(&mut client), *piece);
+            let replies = ["250 ok\r\n", "250 ok\r\n", "550 no\r\n"];
+            let replies = if pipelined { replies.concat() } else { replies[at].to_owned() };
+            client.received(replies.as_bytes()).unwrap();
+        }
+        assert_eq!(sent(&mut client), "BDAT 7 LAST\r\n");
+        let mut wire = Vec::new();
+        let Do::Content(mut content) = client.next() else { panic!("no content wanted") };
+        content.encode(b".\r\n\0", &mut wire);
+        content.encode(b"\r\r\n", &mut wire);
+        content.finish();
+        assert_eq!(wire, b".\r\n\0\r\r\n", "as it is");
+        assert!(matches!(client.next(), Do::Receive(Step::DataEnd)), "and no dot behind it");
+        client.received(b"250 2.0.0 queued\r\n").unwrap();
+        let outcomes = shown(&finished(&mut client));
+        assert_eq!(outcomes, ["end of data: delivered 250 2.0.0 queued", "RCPT: permanent 550 no"]);
+        assert!(matches!(client.next(), Do::Ready(_)));
+    }
+    // Nobody accepted: no content. Not offered: DATA.
+    let mut client = ready(CHUNKING, Dialect::Smtp);
+    let script = [(commands, "250 ok\r\n550 no\r\n550 no\r\n")];
+    assert_eq!(run(&mut client, message(), &script), ["RCPT: permanent 550 no"; 2]);
+    assert_eq!(sent(&mut client), "RSET\r\n");
+    let mut client = ready(PIPELINING, Dialect::Smtp);
+    start(&mut client, message());
+    assert_eq!(sent(&mut client), format!("{commands}DATA\r\n"));
+    // Refused in the middle; lost behind the last byte.
+    for (end, outcome, uncertain) in [
+        (Some("552 5.3.4 too big\r\n"), "end of data: permanent 552 5.3.4 too big", false),
+        (None, "end of data: transient 451 4.4.2 reset", true),
+    ] {
+        let mut client = ready(CHUNKING, Dialect::Smtp);
+        start(&mut client, message());
+        sent(&mut client);
+        client.received(b"250 ok\r\n250 ok\r\n250 ok\r\n").unwrap();
+        sent(&mut client);
+        if let Some(end) = end {
+            client.received(end.as_bytes()).unwrap();
+        } else {
+            let Do::Content(content) = client.next() else { panic!("no content wanted") };
+            content.finish();
+            client.broken("reset");
+        }
+        let finished = finished(&mut client);
+        assert_eq!((shown(&finished), finished.uncertain), (vec![outcome.to_owned(); 2], uncertain));
+    }
 }
