@@ -91,7 +91,7 @@ pub enum ConfigError {
         /// Which key.
         key: &'static str,
     },
-    /// Not one connection for each transport, or more than [`CONNECTIONS_MAX`].
+    /// Not one connection for each transport, or more than 100,000.
     #[error(
         "[delivery] connections: {found} is out of bounds: from {needed}, one for each transport, to {CONNECTIONS_MAX}"
     )]
