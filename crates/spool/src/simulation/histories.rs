@@ -5,7 +5,8 @@
 //! choose.
 
 use super::explore::History;
-use super::life::{Life, Step};
+use super::ledger::NOTICES;
+use super::life::{Life, RECIPIENTS, Refusal, Step};
 use crate::{Dir, INTERRUPTIONS_MAX};
 
 /// All of them.
@@ -33,6 +34,9 @@ pub(super) const HISTORIES: &[History] = &[
     History { name: "what was left over is repaired", run: left_over_and_repaired },
     History { name: "a refusal, of which the sender is told", run: refusal },
     History { name: "a refusal while another recipient waits", run: refusal_and_wait },
+    History { name: "all expire, of which the sender is told", run: expiry },
+    History { name: "a refused notice, and an operator who releases", run: refused_notice },
+    History { name: "an operator bounces what was delivered in part", run: bounced },
     History { name: "a second name and a lost journal are repaired", run: twins_and_journal },
     History { name: "a copy of one generation is repaired", run: copy_of_one_generation },
 ];
@@ -226,24 +230,51 @@ fn left_over_and_repaired(life: &mut Life) -> Step {
 fn refusal(life: &mut Life) -> Step {
     life.accept(1)?;
     let outbound = life.route(0, 1)?;
-    life.refuse(1, &outbound, 1)?;
-    life.tell(1, &outbound)?;
-    life.done(1, outbound)?;
+    life.refuse(1, &outbound.history(), &[1], Refusal::Refused)?;
+    life.finish(1, outbound)?;
     life.flush()
+}
+
+/// All were tried for long enough, and another one refused before.
+fn expiry(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.refuse(1, &outbound.history(), &RECIPIENTS, Refusal::Expired)?;
+    life.finish(1, outbound)?;
+    life.flush()
+}
+
+/// A notice that is refused is left to a person, who has it tried again.
+fn refused_notice(life: &mut Life) -> Step {
+    const NOTICE: u32 = NOTICES;
+    refusal(life)?;
+    let outbound = life.route(0, NOTICE)?;
+    life.refuse(NOTICE, &outbound.history(), &[2], Refusal::Refused)?;
+    life.finish(NOTICE, outbound)?;
+    life.release(NOTICE)?;
+    life.finish(NOTICE, life.route(0, NOTICE)?)?;
+    life.flush()
+}
+
+fn bounced(life: &mut Life) -> Step {
+    life.accept(1)?;
+    let outbound = life.route(0, 1)?;
+    life.note(1, &outbound, 1)?;
+    life.fault_in_delivery(1, outbound)?;
+    life.bounce(1)
 }
 
 fn refusal_and_wait(life: &mut Life) -> Step {
     life.accept(1)?;
     let outbound = life.route(0, 1)?;
-    life.refuse(1, &outbound, 1)?;
-    life.tell(1, &outbound)?;
+    life.refuse(1, &outbound.history(), &[1], Refusal::Refused)?;
+    life.tell(1, &outbound.history())?;
     life.wait(1, outbound)?;
     life.sim.world().pass(60);
     life.wake(1)?;
     let outbound = life.route(1, 1)?;
     life.note(1, &outbound, 2)?;
-    life.tell(1, &outbound)?;
-    life.done(1, outbound)?;
+    life.finish(1, outbound)?;
     life.flush()
 }
 

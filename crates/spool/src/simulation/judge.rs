@@ -10,7 +10,7 @@ use lazaret_envelope::{Cause, Digest, Envelope, MessageId, Report};
 
 use super::disk::{Key, State};
 use super::ledger::{Ledger, Mail};
-use super::life::{Life, RECIPIENTS, delivery_key};
+use super::life::{Life, RECIPIENTS, delivery_key, is_notice};
 use crate::layout::{DROP_WRITING, REPORT_SUFFIX, TAKEN, report_name};
 use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 use crate::{CheckOptions, Dir, Finding, Name, Trouble, check};
@@ -110,7 +110,7 @@ pub(super) fn judge(life: &Life, before: &[Place]) -> Vec<String> {
     let mut wrong: Vec<String> = leftovers.iter().map(|name| format!("drop/{name} is left over")).collect();
     for (label, mail) in &ledger.mails {
         let here: Vec<&Place> = after.iter().filter(|place| place.label == Some(*label)).collect();
-        wrong.extend(number_of_places(*label, mail, &here, &ledger));
+        wrong.extend(number_of_places(*label, mail, &here));
         wrong.extend(notice(life, *label, mail, &here, &ledger, &after));
         for place in here {
             let old: Vec<&Place> = before.iter().filter(|place| place.label == Some(*label)).collect();
@@ -133,7 +133,7 @@ pub(super) fn there(disk: &State) -> BTreeSet<u32> {
     places(disk).iter().filter_map(|place| place.label).collect()
 }
 
-fn number_of_places(label: u32, mail: &Mail, here: &[&Place], ledger: &Ledger) -> Option<String> {
+fn number_of_places(label: u32, mail: &Mail, here: &[&Place]) -> Option<String> {
     let list = || here.iter().map(|place| place.to_string()).collect::<Vec<_>>().join(", ");
     match here.len() {
         0 if mail.acknowledged && !mail.may_be_gone && !mail.gone => {
@@ -142,13 +142,12 @@ fn number_of_places(label: u32, mail: &Mail, here: &[&Place], ledger: &Ledger) -
         0 => None,
         _ if mail.gone => Some(format!("mail {label} was gone for good and is back: {}", list())),
         1 => None,
-        _ if ledger.mails.values().any(|mail| mail.notice == Some(label)) => None,
         _ => Some(format!("mail {label} is in more than one place: {}", list())),
     }
 }
 
-/// A sender who has to be told is told before the message is let go of, and before
-/// the journal says so. More than one notice may be there: the window of a repeat.
+/// A sender is told of every refusal before the message is let go of, and before the
+/// journal says so; unless it comes from nobody, or an operator has deleted it.
 fn notice(
     life: &Life,
     label: u32,
@@ -157,16 +156,23 @@ fn notice(
     ledger: &Ledger,
     after: &[Place],
 ) -> Option<String> {
-    let notice = mail.notice?;
     let noted = here.first().and_then(|place| place.name).map(|name| life.owner.journal(name.id));
     let owed = match noted {
-        Some(Ok(journal)) => journal.untold_failures > 0 || !journal.has_refusals(),
+        Some(Ok(journal)) => journal.untold_failures > 0,
         Some(Err(_)) => true,
-        None => !mail.acknowledged,
+        None => false,
     };
-    let sent = ledger.mails.get(&notice).is_some_and(|mail| mail.acknowledged || mail.gone)
-        || after.iter().any(|place| place.label == Some(notice));
-    (!owed && !sent).then(|| format!("mail {label} was let go of and its sender not told"))
+    if owed || mail.deleted || is_notice(label) {
+        return None;
+    }
+    let sent = |notice: &u32| {
+        ledger.mails.get(notice).is_some_and(|mail| mail.acknowledged || mail.gone)
+            || after.iter().any(|place| place.label == Some(*notice))
+    };
+    let told = mail.notices.iter().filter(|(notice, _)| sent(notice)).flat_map(|(_, numbers)| numbers);
+    let untold = |number: &&u32| !told.clone().any(|told| told == *number);
+    let untold = mail.refused.iter().find(untold)?;
+    Some(format!("mail {label} was let go of and its sender not told of r{untold}"))
 }
 
 /// What is wrong with a message where it is.

@@ -6,6 +6,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+/// Numbers from here on are those of notices, which come from nobody.
+pub(super) const NOTICES: u32 = 1000;
+
 /// What is known of one message.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
 pub(super) struct Mail {
@@ -32,12 +35,17 @@ pub(super) struct Mail {
     pub(super) cut_claimed: bool,
     /// defer() was called.
     pub(super) faulted: bool,
-    /// Recipients whose delivery was noted.
+    /// Recipients of whom was noted that nothing more is to be done.
     pub(super) noted: BTreeSet<u32>,
+    /// Those of them who were refused, or expired.
+    pub(super) refused: BTreeSet<u32>,
     /// How often done() was called.
     pub(super) deliveries: u32,
-    /// The notice that its sender has to get before it is let go of.
-    pub(super) notice: Option<u32>,
+    /// The notices to its sender, and whom each of them names; each counts once it
+    /// is accepted.
+    pub(super) notices: BTreeMap<u32, BTreeSet<u32>>,
+    /// An operator has deleted it: nobody has to be told.
+    pub(super) deleted: bool,
 }
 
 /// Everything that was promised.
@@ -57,6 +65,13 @@ impl Mail {
         (self.claimed, self.looked_at, self.routed) = (false, false, false);
     }
 
+    /// Refusals don't count any more, or soon won't.
+    pub(super) fn reopened(&mut self) {
+        for number in std::mem::take(&mut self.refused) {
+            self.noted.remove(&number);
+        }
+    }
+
     /// An operator wants it tried again.
     pub(super) fn pardoned(&mut self) {
         (self.cuts, self.delivery_cuts, self.faulted) = (0, 0, false);
@@ -64,6 +79,11 @@ impl Mail {
 }
 
 impl Ledger {
+    /// A number that no notice has.
+    pub(super) fn new_notice(&self) -> u32 {
+        self.mails.keys().next_back().map_or(NOTICES, |last| NOTICES.max(last + 1))
+    }
+
     pub(super) fn mail(&mut self, label: u32) -> &mut Mail {
         self.mails.entry(label).or_default()
     }

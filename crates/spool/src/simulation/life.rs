@@ -11,12 +11,13 @@ use std::sync::Arc;
 use lazaret_envelope::{Address, Cause, Line, MessageId, Protocol, Report, Transaction};
 
 use super::judge::{Place, places};
+use super::ledger::NOTICES;
 use super::world::Sim;
 use crate::layout::journal_name;
 use crate::storage::Storage;
 use crate::{
-    Canonical, CheckOptions, Claim, Dir, Done, Draft, Finding, Key, Name, OperatorError, Outbound, Outcome,
-    Owner, Refused, Spool, SpoolError, TakeError, Taken, Told, Unreadable, WorkerId, check,
+    Canonical, CheckOptions, Claim, Dir, Done, Draft, Finding, History, Key, Name, OperatorError, Outbound,
+    Outcome, Owner, Refused, Spool, SpoolError, TakeError, Taken, Told, Unreadable, WorkerId, check,
 };
 
 /// Recipients of every message.
@@ -54,9 +55,17 @@ pub(super) fn content(label: u32) -> String {
     format!("Subject: Mail {label}.\r\n\r\nText\r\n")
 }
 
-/// The notice to the sender of a message.
-fn notice_of(label: u32) -> u32 {
-    label + 1000
+pub(super) fn is_notice(label: u32) -> bool {
+    label >= NOTICES
+}
+
+/// Why recipients will never get a message.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Refusal {
+    /// The next hop said so.
+    Refused,
+    /// They were tried for long enough.
+    Expired,
 }
 
 pub(super) fn recipient(number: u32) -> Address {
@@ -190,29 +199,67 @@ impl Life {
         Ok(())
     }
 
-    /// The next hop refuses a recipient for good, and that is written down.
-    pub(super) fn refuse(&self, label: u32, outbound: &Outbound, number: u32) -> Step {
-        let (time, reply) = (self.owner.spool().now(), Line::escaped("550 no"));
-        outbound.note(&[Done::Refused { time, key: delivery_key(number), reply }])?;
+    /// Some recipients will never get it, and that is written down.
+    pub(super) fn refuse(&self, label: u32, history: &History<'_>, numbers: &[u32], why: Refusal) -> Step {
+        if numbers.is_empty() {
+            return Ok(());
+        }
+        let (time, reply) = (self.owner.spool().now(), Line::escaped("no"));
+        let line = |&number: &u32| {
+            let (key, reply) = (delivery_key(number), reply.clone());
+            match why {
+                Refusal::Refused => Done::Refused { time, key, reply },
+                Refusal::Expired => Done::Expired { time, key, reply },
+            }
+        };
+        history.note(numbers.iter().map(line))?;
         self.mail(label, |mail| {
-            mail.noted.insert(number);
-            mail.notice = Some(notice_of(label));
+            mail.noted.extend(numbers);
+            mail.refused.extend(numbers);
         });
         Ok(())
     }
 
     /// Tells the sender of what he was not told, as a delivery does at the end of
     /// its round.
-    pub(super) fn tell(&self, label: u32, outbound: &Outbound) -> Step {
-        if outbound.journal()?.untold_failures == 0 {
+    pub(super) fn tell(&self, label: u32, history: &History<'_>) -> Step {
+        if is_notice(label) || history.journal()?.untold_failures == 0 {
             return Ok(());
         }
-        let notice = notice_of(label);
+        let notice = self.sim.world().ledger.new_notice();
         self.mail(notice, |_| ());
-        let mut draft = outbound.history().begin_notice(transaction())?;
+        self.mail(label, |mail| mail.notices.insert(notice, mail.refused.clone()));
+        let mut draft = history.begin_notice(transaction())?;
         draft.write(content(notice).as_bytes())?;
-        outbound.history().tell(draft, Told::Outcomes)?;
+        history.tell(draft, Told::Outcomes)?;
         self.mail(notice, |mail| mail.acknowledged = true);
+        Ok(())
+    }
+
+    /// The end of a message's last round: its sender is told, and it goes. A refusal of
+    /// mail from nobody is left to a person, who may have it tried again.
+    pub(super) fn finish(&self, label: u32, outbound: Outbound) -> Step {
+        self.tell(label, &outbound.history())?;
+        if !(is_notice(label) && outbound.journal()?.has_refusals()) {
+            return self.done(label, outbound);
+        }
+        self.mail(label, super::ledger::Mail::reopened);
+        outbound.note([Done::Reopened { time: self.owner.spool().now() }])?;
+        self.fault_in_delivery(label, outbound)
+    }
+
+    /// An operator does not want it delivered: whoever has not got it never will, the
+    /// sender is told, and it goes.
+    pub(super) fn bounce(&self, label: u32) -> Step {
+        let quarantined = self.owner.quarantined(self.name(Dir::Deferred, label)?.id)?;
+        let journal = quarantined.history().journal()?;
+        let open = RECIPIENTS.into_iter().filter(|number| !journal.is_settled(&delivery_key(*number)));
+        let open: Vec<u32> = open.collect();
+        self.refuse(label, &quarantined.history(), &open, Refusal::Refused)?;
+        self.tell(label, &quarantined.history())?;
+        self.mail(label, |mail| mail.may_be_gone = true);
+        quarantined.delete()?;
+        self.mail(label, |mail| mail.gone = true);
         Ok(())
     }
 
@@ -275,7 +322,7 @@ impl Life {
 
     pub(super) fn delete(&self, label: u32) -> Step {
         let id = self.name(Dir::Deferred, label)?.id;
-        self.mail(label, |mail| mail.may_be_gone = true);
+        self.mail(label, |mail| (mail.may_be_gone, mail.deleted) = (true, true));
         self.owner.delete(id)?;
         self.mail(label, |mail| mail.gone = true);
         Ok(())
@@ -398,9 +445,7 @@ impl Life {
             match claim.open().and_then(|message| message.verify()) {
                 Err(why) if why.cause().is_some() => self.fault(label, claim)?,
                 _ => {
-                    let outbound = self.routed(label, claim)?;
-                    self.tell(label, &outbound)?;
-                    self.done(label, outbound)?;
+                    self.finish(label, self.routed(label, claim)?)?;
                 }
             }
         }

@@ -5,7 +5,7 @@
 
 use super::disk::State;
 use super::explore::{Explorer, decide};
-use super::life::{Life, Step};
+use super::life::{Life, RECIPIENTS, Refusal, Step, is_notice};
 use super::random::Random;
 use super::world::{At, Fault, Sim, Snapshot};
 use crate::{Claim, Dir, Outbound};
@@ -166,16 +166,33 @@ impl Long {
             return Ok(());
         }
         let (label, outbound) = self.outbound.swap_remove(self.random.below(self.outbound.len()));
-        match self.random.below(8) {
+        let number = 1 + u32::from(self.random.one_in(2));
+        match self.random.below(12) {
             0 => life.stop_delivery(label, outbound),
             1 => life.fault_in_delivery(label, outbound),
-            2 => life.wait(label, outbound),
+            2 => {
+                life.tell(label, &outbound.history())?;
+                life.wait(label, outbound)
+            }
             3 | 4 => {
-                life.note(label, &outbound, 1 + u32::from(self.random.one_in(2)))?;
+                life.note(label, &outbound, number)?;
                 self.outbound.push((label, outbound));
                 Ok(())
             }
-            _ => life.done(label, outbound),
+            5 | 6 => {
+                life.refuse(label, &outbound.history(), &[number], Refusal::Refused)?;
+                self.outbound.push((label, outbound));
+                Ok(())
+            }
+            7 => {
+                life.refuse(label, &outbound.history(), &RECIPIENTS, Refusal::Refused)?;
+                life.finish(label, outbound)
+            }
+            8 => {
+                life.refuse(label, &outbound.history(), &RECIPIENTS, Refusal::Expired)?;
+                life.finish(label, outbound)
+            }
+            _ => life.finish(label, outbound),
         }
     }
 
@@ -186,8 +203,9 @@ impl Long {
 
     fn operate(&mut self, life: &Life) -> Step {
         let Some(label) = self.pick(life, Dir::Deferred) else { return Ok(()) };
-        match self.random.below(3) {
+        match self.random.below(4) {
             0 => life.delete(label),
+            1 if !is_notice(label) && !life.mail(label, |mail| mail.bad) => life.bounce(label),
             _ if life.mail(label, |mail| mail.bad) => Ok(()),
             _ => life.release(label),
         }

@@ -3,8 +3,10 @@
 //!
 //! An error that is not found must never be answered by another error.
 
+use super::SEEDS;
 use super::explore::{Explorer, print_figures};
 use super::histories::HISTORIES;
+use super::long::Long;
 use super::poison::{Danger, Poison};
 use crate::sabotage::{Sabotage, during};
 
@@ -55,6 +57,22 @@ fn an_unlink_before_the_delivery_is_found() {
 fn a_sender_who_is_told_before_the_notice_is_safe_is_found() {
     let history = ["a refusal, of which the sender is told"];
     explore(Sabotage::ToldBeforeNotice, &history, "its sender not told");
+}
+
+/// The histories that are drawn have refusals, expiry and bounces in them.
+#[test]
+fn a_sender_who_is_told_before_the_notice_is_safe_is_found_at_random() {
+    let mut explorer = Explorer::of_long_histories();
+    during(Sabotage::ToldBeforeNotice, || {
+        for seed in SEEDS {
+            Long::new(seed).play(seed, &mut explorer);
+            if explorer.violations > 0 {
+                break;
+            }
+        }
+    });
+    let kinds: Vec<&String> = explorer.kept.keys().collect();
+    assert!(kinds.iter().any(|kind| kind.contains("its sender not told")), "{kinds:#?}");
 }
 
 #[test]
