@@ -57,6 +57,11 @@ pub struct Started {
 }
 
 impl Started {
+    /// Its process id.
+    pub fn pid(&self) -> u32 {
+        self.child.pid()
+    }
+
     /// Waits for its end.
     ///
     /// # Panics

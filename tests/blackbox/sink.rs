@@ -176,6 +176,11 @@ impl Sink {
         lock(&self.shared.taken).len()
     }
 
+    /// How many recipients it was given messages for so far.
+    pub fn recipients(&self) -> usize {
+        lock(&self.shared.taken).iter().map(|taken| taken.recipients.len()).sum()
+    }
+
     /// Waits until it has taken more than so many messages, and says if it has.
     /// The client that brought the last one may not have its reply yet.
     pub fn takes_more_than(&self, count: usize, limit: Duration) -> bool {

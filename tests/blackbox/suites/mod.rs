@@ -26,6 +26,7 @@ mod postfix;
 mod power;
 mod pressure;
 mod recipients;
+mod recipients_in;
 mod reload;
 mod sandwich;
 mod sendmail;
@@ -66,6 +67,7 @@ pub fn all() -> Vec<Case> {
         budget::cases(),
         storm::cases(),
         recipients::cases(),
+        recipients_in::cases(),
         reload::cases(),
         pressure::cases(),
         blame::cases(),

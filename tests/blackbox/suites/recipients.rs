@@ -5,6 +5,7 @@
 //! never be taken for one who was not asked for.
 
 use std::collections::HashMap;
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::lab::{Config, Lab};
@@ -29,18 +30,18 @@ const PER_TRANSACTION: usize = 1000;
 
 /// Connections of the transport; half of them, and the one of the thread that has the
 /// message, may be in a transaction of the same message.
-const CONNECTIONS: usize = 4;
+pub(super) const CONNECTIONS: usize = 4;
 const TRANSACTIONS: usize = 1 + CONNECTIONS / 2;
 
 /// How long a slow next hop takes for each message.
 const SLOW: Duration = Duration::from_millis(100);
 
 /// Longest time for all of it.
-const TIME_MAX: Duration = Duration::from_secs(600);
+pub(super) const TIME_MAX: Duration = Duration::from_secs(600);
 
 /// What a daemon may hold beside its recipients, and for each of them, in bytes.
-const MEMORY_BASE: u64 = 64 << 20;
-const MEMORY_PER_RECIPIENT: u64 = 1 << 10;
+pub(super) const MEMORY_BASE: u64 = 64 << 20;
+pub(super) const MEMORY_PER_RECIPIENT: u64 = 1 << 10;
 
 /// Rounds in which everybody fails, each with another reply.
 const ROUNDS: u32 = 3;
@@ -57,17 +58,17 @@ pub fn cases() -> Vec<Case> {
     ]
 }
 
-fn number() -> usize {
+pub(super) fn number() -> usize {
     let named = std::env::var(VARIABLE).ok();
     named.map_or(RECIPIENTS, |text| text.parse().expect("a number of recipients"))
 }
 
-fn recipient(number: usize) -> String {
+pub(super) fn recipient(number: usize) -> String {
     format!("recipient.{number}@example.org")
 }
 
-/// Sends one message to all of them.
-fn send(client: &mut Client, all: usize) {
+/// Sends one message to all of them, and reads so many replies after the final dot.
+pub(super) fn send<S: Read + Write>(client: &mut Client<S>, all: usize, replies: usize) {
     let reply = client.command("MAIL FROM:<list@example.net>").expect("a reply");
     assert_eq!(reply.code, 250, "{}", reply.text);
     for first in (0..all).step_by(PIPELINED) {
@@ -82,12 +83,14 @@ fn send(client: &mut Client, all: usize) {
     }
     assert_eq!(client.command("DATA").expect("a reply").code, 354);
     client.send(&stuffed(b"Subject: to everybody\r\n\r\nHello\r\n")).expect("a connection");
-    let reply = client.reply().expect("a reply");
-    assert_eq!(reply.code, 250, "{}", reply.text);
+    for _ in 0..replies {
+        let reply = client.reply().expect("a reply");
+        assert_eq!(reply.code, 250, "{}", reply.text);
+    }
 }
 
 /// Everything goes to the sink.
-fn config(recipients: usize, sink: &Sink, connections: usize) -> Config {
+pub(super) fn config(recipients: usize, sink: &Sink, connections: usize) -> Config {
     let next_hop = sink.address();
     let hop = format!(
         "[transport.hop]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\nconnections = {connections}\n"
@@ -97,7 +100,7 @@ fn config(recipients: usize, sink: &Sink, connections: usize) -> Config {
 }
 
 /// How often each recipient was given the message.
-fn times(sink: &Sink) -> HashMap<String, usize> {
+pub(super) fn times(sink: &Sink) -> HashMap<String, usize> {
     let mut times = HashMap::new();
     sink.taken()
         .into_iter()
@@ -113,7 +116,7 @@ fn killed() {
     let start = Instant::now();
     let daemon = lab.start();
     let sampler = Sampler::start(daemon.pid());
-    send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+    send(&mut Client::connect(daemon.smtp()).expect("a session"), all, 1);
     let taken_in = start.elapsed();
     let half = all / PER_TRANSACTION / 2;
     let moves = || sink.count() > half || !lab.spool().ids("deferred").is_empty();
@@ -157,7 +160,7 @@ fn rounds() {
     let start = Instant::now();
     let daemon = lab.start();
     let sampler = Sampler::start(daemon.pid());
-    send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+    send(&mut Client::connect(daemon.smtp()).expect("a session"), all, 1);
     let failed = || lab.spool().names("waiting").iter().any(|name| count(name, 'a') >= ROUNDS);
     assert!(until(TIME_MAX, failed), "{}", lab.log_tail());
     let journal: u64 = (std::fs::read_dir(lab.spool().path("journal")).expect("a directory"))
@@ -188,7 +191,7 @@ fn slow() {
         let sink = Sink::start(vec![(Step::Dot, None, Behaviour::Pause(SLOW))]);
         let lab = Lab::with(&config(all, &sink, connections));
         let daemon = lab.start();
-        send(&mut Client::connect(daemon.smtp()).expect("a session"), all);
+        send(&mut Client::connect(daemon.smtp()).expect("a session"), all, 1);
         let start = Instant::now();
         let transactions = all.div_ceil(PER_TRANSACTION);
         assert!(until(TIME_MAX, || sink.count() >= transactions), "{}", lab.log_tail());
