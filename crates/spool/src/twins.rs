@@ -7,7 +7,7 @@
 //! is in doubt, both go to `deferred/`. The journal is that of the id, so it is the same
 //! whichever stays. Nothing must be removed on the word of a name alone.
 
-use std::collections::BTreeMap;
+use std::collections::BTreeSet;
 use std::ffi::{OsStr, OsString};
 
 use lazaret_envelope::{Cause, Line, MessageId, Report};
@@ -89,12 +89,13 @@ impl Owner {
         }
         let in_drop = self.inodes(Dir::Drop, |_| true)?;
         let aside = self.inodes(Dir::Deferred, |_| true)?;
-        let older =
-            in_drop.iter().filter(|(inode, _)| taken.contains_key(inode)).map(|(_, raw)| (Dir::Drop, raw));
-        let older = older.chain(
-            taken.iter().filter(|(inode, _)| aside.contains_key(inode)).map(|(_, raw)| (Dir::Tmp, raw)),
-        );
-        for (dir, raw) in older {
+        // Of all names in `drop/`, such as the one that it was written under, none stays.
+        let older = |dir, older: &[(u64, OsString)], newer: &[(u64, OsString)]| {
+            let newer: BTreeSet<u64> = newer.iter().map(|(inode, _)| *inode).collect();
+            let older = older.iter().filter(|(inode, _)| newer.contains(inode));
+            older.map(|(_, raw)| (dir, raw.clone())).collect::<Vec<_>>()
+        };
+        for (dir, raw) in [older(Dir::Drop, &in_drop, &taken), older(Dir::Tmp, &taken, &aside)].concat() {
             // What has a name that is no text came from elsewhere and stays.
             let Some(text) = raw.to_str() else { continue };
             warn!("{dir}/{} is an older name of a dropped file", Line::escaped(text));
@@ -105,12 +106,8 @@ impl Owner {
         Ok(())
     }
 
-    /// The inodes of the names in a directory that `wanted` wants.
-    fn inodes(
-        &self,
-        dir: Dir,
-        wanted: impl Fn(&OsStr) -> bool,
-    ) -> Result<BTreeMap<u64, OsString>, SpoolError> {
+    /// The names in a directory that `wanted` wants, and their inodes.
+    fn inodes(&self, dir: Dir, wanted: impl Fn(&OsStr) -> bool) -> Result<Vec<(u64, OsString)>, SpoolError> {
         let mut names = Vec::new();
         self.spool.scan(dir, |_, raw| names.extend(wanted(raw).then(|| raw.to_owned())))?;
         let inode = |raw: &OsString| self.spool.storage.status(dir, raw).map(|status| status.inode);

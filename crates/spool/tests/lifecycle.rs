@@ -488,6 +488,25 @@ fn a_dropped_file_is_accepted_once_wherever_it_is_cut_short() {
     assert_eq!(incoming(&owner).len(), 1);
 }
 
+/// A cut may leave the name that it was written under, the one that it was dropped
+/// under, and the one that it was taken under.
+#[test]
+fn of_a_dropped_file_that_was_taken_no_name_is_left() {
+    let lab = Lab::new();
+    drop(lab.start());
+    let name = format!("taken.{}", MessageId::from_parts(1, 2));
+    let written = lab.path(Dir::Drop, ".written");
+    fs::write(&written, "lazaret-envelope 1\n").unwrap();
+    fs::hard_link(&written, lab.path(Dir::Drop, "written")).unwrap();
+    fs::hard_link(&written, lab.path(Dir::Tmp, &name)).unwrap();
+    fs::write(lab.path(Dir::Drop, "other"), "lazaret-envelope 1\n").unwrap();
+    let (_, recovered) = lab.start();
+    assert_eq!(
+        (recovered.twins, lab.names(Dir::Drop), lab.names(Dir::Tmp)),
+        (2, vec!["other".into()], vec![name])
+    );
+}
+
 #[test]
 fn a_dropped_file_that_is_too_large_is_set_aside() {
     let lab = Lab::new();
