@@ -281,9 +281,10 @@ impl Pool {
         true
     }
 
-    /// Half of the threads never help: they are there for other mail.
+    /// A message has half of the threads at most, with the one that has it: the others
+    /// are there for other mail.
     fn helpers_max(&self) -> usize {
-        self.threads_max / 2
+        self.threads_max.saturating_sub(1) / 2
     }
 
     /// Starts another thread if there is more to do than threads to do it: messages,

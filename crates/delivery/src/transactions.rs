@@ -1,8 +1,8 @@
 //! The transactions of one message: who does them, and what is durable between them.
 //!
 //! The thread that has the message does lot after lot of its recipients. Threads that
-//! have nothing else to do help: a queue that is not empty comes first, and half of a
-//! transport's threads never help, so that a next hop that is slow with one message
+//! have nothing else to do help: a queue that is not empty comes first, and a message
+//! has half of a transport's threads at most, so that a next hop that is slow with one
 //! for very many does not keep the others waiting. No thread must ever begin a
 //! transaction before what the one before it did is durable.
 

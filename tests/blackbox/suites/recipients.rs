@@ -28,10 +28,10 @@ const PIPELINED: usize = 500;
 /// Recipients of one transaction to the next hop.
 const PER_TRANSACTION: usize = 1000;
 
-/// Connections of the transport; half of them, and the one of the thread that has the
-/// message, may be in a transaction of the same message.
+/// Connections of the transport; half of them may be in a transaction of the same
+/// message.
 pub(super) const CONNECTIONS: usize = 4;
-const TRANSACTIONS: usize = 1 + CONNECTIONS / 2;
+const TRANSACTIONS: usize = CONNECTIONS / 2;
 
 /// How long a slow next hop takes for each message.
 const SLOW: Duration = Duration::from_millis(100);

@@ -31,7 +31,7 @@ pub struct SmtpConfig {
     #[serde(default = "default_queue")]
     pub queue: usize,
     /// Most recipients of one transaction, up to 1000; more go out in several, over
-    /// at most half of the connections and one more. RFC 5321 section 4.5.3.1.8 asks
+    /// half of the connections at most. RFC 5321 section 4.5.3.1.8 asks
     /// servers to take 100, the usual ones take 1000. As many for each connection
     /// may get a message twice after a crash. Default 1000.
     #[serde(default = "SmtpConfig::default_recipients")]
