@@ -70,7 +70,13 @@ pub enum Command {
     /// Takes sendmail's options; also runs when the program is called
     /// `sendmail`. The message is safe when this exits with 0. Any problem of
     /// Lazaret's own is 75 (EX_TEMPFAIL): the caller keeps the message and
-    /// tries again.
+    /// tries again. No spool is made here: `lazaret run` does that.
+    ///
+    /// What is typed need not be a whole message. Where From or Date is
+    /// missing they are added, and a Message-ID; an empty line goes before
+    /// the first line that is no header field; a line `From ` in front is
+    /// dropped. What has From and Date and an empty line, or a Received
+    /// field, passes unchanged.
     #[command(verbatim_doc_comment, override_usage = "lazaret submit [--config FILE] [SENDMAIL OPTIONS] [--] RECIPIENT…",
         after_help = SUBMIT_HELP)]
     Submit {
@@ -163,6 +169,8 @@ pub struct CheckOptions {
 const SUBMIT_HELP: &str = "\
 Options:
   -f SENDER   the envelope's sender; `-f ''` or `-f '<>'` for none (a bounce)
+  -F NAME     the full name in a From field that is added
+  -G          from an MTA: the message passes unchanged, whatever it lacks
   -t          the recipients stand in To, Cc and Bcc as well; Bcc is removed
   -i, -oi     a line with a single dot does not end the message
   -B TYPE     7BIT or 8BITMIME      -N WHEN   NOTIFY, such as never
@@ -171,6 +179,7 @@ Options:
   -C FILE     the configuration file, as --config
   -bs         speak SMTP on standard input and output
   -bp         list the queue; also as `mailq`
+  A recipient may be a list, or have a name: 'a@example.org, Bo <b@example.org>'.
   Other options of sendmail that say nothing about delivery are accepted.";
 
 /// `lazaret deferred …`

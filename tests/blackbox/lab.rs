@@ -286,10 +286,14 @@ pub fn submit(lab: &Lab, sender: &str, recipients: &[&str], message: &[u8]) -> S
     submitting(lab, sender, recipients, message).finish(COMMAND_TIME_MAX).into()
 }
 
-/// Begins to hand a message to `lazaret submit`.
+/// Begins to hand a message to `lazaret submit`, with not a byte to be added (`-G`).
 pub fn submitting(lab: &Lab, sender: &str, recipients: &[&str], message: &[u8]) -> Started {
     let mut command = Command::new(LAZARET);
-    command.args(["submit", "--config"]).arg(lab.config()).args(["-i", "-f", sender, "--"]).args(recipients);
+    command
+        .args(["submit", "--config"])
+        .arg(lab.config())
+        .args(["-G", "-i", "-f", sender, "--"])
+        .args(recipients);
     process::start(&mut command, message)
 }
 

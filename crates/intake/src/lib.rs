@@ -4,8 +4,8 @@
 //! What all three have in common is the spool's order of steps (durable, then
 //! visible, then answered) and that trouble of our own is never the sender's:
 //! it is answered 4xx or exit status 75, so that the mail is tried again.
-//! Nothing here must ever look at what a message says, or move one that was
-//! accepted.
+//! Nothing here must ever look at what a message says, but at the header of what is
+//! handed to `submit`, or move one that was accepted.
 
 #![forbid(unsafe_code)]
 

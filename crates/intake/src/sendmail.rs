@@ -38,10 +38,14 @@ pub struct SendmailArgs {
     pub config: Option<PathBuf>,
     /// `-f`, `-r`: the sender; empty for the null sender.
     pub sender: Option<String>,
+    /// `-F`: the full name in a From field that is added.
+    pub full_name: Option<String>,
     /// The recipients.
     pub recipients: Vec<String>,
     /// `-t`: the header names more of them.
     pub from_header: bool,
+    /// `-G`: from an MTA, nothing is to be completed.
+    pub relayed: bool,
     /// `-i`, `-oi`: a lone dot does not end the message.
     pub ignore_dots: bool,
     /// `-B`, `-R`, `-V`, `-O smtputf8=yes`, `-O requiretls=yes`.
@@ -115,8 +119,20 @@ impl SendmailArgs {
     /// The submission that was asked for.
     #[must_use]
     pub fn into_submission(self, hostname: String, size_max: u64, reserve: Reserve) -> Submission {
-        let Self { sender, recipients, from_header, ignore_dots, mail, rcpt, .. } = self;
-        Submission { sender, recipients, from_header, mail, rcpt, ignore_dots, hostname, size_max, reserve }
+        let Self { sender, full_name, recipients, from_header, relayed, ignore_dots, mail, rcpt, .. } = self;
+        Submission {
+            sender,
+            full_name,
+            recipients,
+            from_header,
+            relayed,
+            mail,
+            rcpt,
+            ignore_dots,
+            hostname,
+            size_max,
+            reserve,
+        }
     }
 
     fn long(&mut self, arg: &str, args: &mut Args<'_>) -> Result<(), UsageError> {
@@ -158,6 +174,7 @@ impl SendmailArgs {
             'i' => self.ignore_dots = true,
             't' => self.from_header = true,
             'v' => self.verbose = true,
+            'G' => self.relayed = true,
             'I' => self.mode = Mode::Aliases,
             _ => {}
         }
@@ -167,6 +184,7 @@ impl SendmailArgs {
     fn value(&mut self, letter: char, value: &str) -> Result<(), UsageError> {
         match letter {
             'C' => self.config = Some(value.into()),
+            'F' => self.full_name = Some(value.to_owned()),
             'f' | 'r' => self.sender = Some(value.to_owned()),
             'b' => self.mode = mode(value)?.unwrap_or(self.mode),
             'o' if value == "i" => self.ignore_dots = true,
@@ -219,10 +237,9 @@ enum Kind {
     Unknown,
 }
 
-/// The options of Sendmail, Postfix and Exim. Honoured: `B b C f I i N O o q R r
-/// t V v`. The rest is accepted because programs write it and nothing depends on
-/// it: `-F` only fills in a From: field where there is none, and Lazaret adds
-/// none; `-G`, `-L`, `-p`, `-X` concern sendmail's own working.
+/// The options of Sendmail, Postfix and Exim. Honoured: `B b C F f G I i N O o q
+/// R r t V v`. The rest is accepted because programs write it and nothing depends
+/// on it: `-L`, `-p`, `-X` concern sendmail's own working.
 fn kind(letter: char) -> Kind {
     match letter {
         'i' | 'v' | 'c' | 'G' | 'I' | 'm' | 'n' | 't' | 'U' => Kind::Flag,
@@ -289,13 +306,15 @@ mod tests {
 
     fn shown_args(line: &str) -> String {
         let args = parse(line).unwrap_or_else(|error| panic!("{line}: {error}"));
-        let SendmailArgs { mode, config, sender, recipients, from_header, ignore_dots, mail, rcpt, verbose } =
-            args;
+        let SendmailArgs { mode, config, sender, full_name, recipients, from_header, .. } = args;
+        let SendmailArgs { relayed, ignore_dots, mail, rcpt, verbose, .. } = args;
         let mut shown = Vec::new();
         shown.extend((mode != Mode::Message).then(|| format!("{mode:?}")));
         shown.extend(from_header.then(|| "t".to_owned()));
         shown.extend(config.map(|path| format!("config={}", path.display())));
         shown.extend(sender.map(|sender| format!("from={sender}")));
+        shown.extend(full_name.map(|name| format!("name={name}")));
+        shown.extend(relayed.then(|| "G".to_owned()));
         shown.extend(ignore_dots.then(|| "i".to_owned()));
         shown.extend(verbose.then(|| "v".to_owned()));
         shown.extend(recipients);
@@ -308,10 +327,10 @@ mod tests {
             ("a@b", "a@b"),
             ("-oi -f a@b -- c@d e@f", "from=a@b i c@d e@f"),
             ("-i -fa@b c@d", "from=a@b i c@d"),
-            ("-FCronDaemon -i -B8BITMIME -oem root", "i root BODY=8BITMIME"),
-            ("-Am -Ac -oee -odb -odi -odq -om -o7 -o8 -n -h 5 -L x -m -U -X /dev/null -p x -G a", "a"),
+            ("-FCronDaemon -i -B8BITMIME -oem root", "name=CronDaemon i root BODY=8BITMIME"),
+            ("-Am -Ac -oee -odb -odi -odq -om -o7 -o8 -n -h 5 -L x -m -U -X /dev/null -p x -G a", "G a"),
             ("-bm -bh -bH -em -O DeliveryMode=b -v a", "v a"),
-            ("-F name -r a@b a -i", "from=a@b i a"),
+            ("-F name -r a@b a -i", "from=a@b name=name i a"),
             ("-vi a - b", "i v a - b"),
             ("-f a -f b c", "from=b c"),
             ("-N success,delay -R hdrs -V id+2Bx a", "a RET=HDRS ENVID=id+2Bx NOTIFY=SUCCESS,DELAY"),

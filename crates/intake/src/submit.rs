@@ -6,6 +6,7 @@
 //! buffers, whatever the message's size: a submit that dies of memory would be
 //! taken for a bounce too.
 
+mod author;
 mod conversation;
 mod head;
 mod login;
@@ -18,13 +19,14 @@ use std::path::PathBuf;
 
 use lazaret_envelope::{
     Address, AddressError, Line, MailParams, MailboxesError, MessageId, Origin, Protocol, RcptParams,
-    Recipient, ReversePath, Sender, Transaction,
+    Recipient, ReversePath, Sender, Transaction, mailboxes,
 };
 use lazaret_spool::{Canonical, Draft, DropDraft, OpenError, Severity, Spool, SpoolError};
 
 use crate::canonical::Normalizer;
 use crate::room::{ROOM_STEP_BYTES, Reserve};
-use head::{HEADER_BYTES_MAX, Head};
+use author::Author;
+use head::{Edit, HEADER_BYTES_MAX, Head};
 use lone_dot::LoneDot;
 
 pub use conversation::converse;
@@ -47,8 +49,14 @@ const EX_TEMPFAIL: u8 = 75;
 pub struct Submission {
     /// `-f`; empty or `<>` for the null sender. Default: the user's login name.
     pub sender: Option<String>,
-    /// The recipients; one without a domain is completed with the host name.
+    /// `-F`: the full name in a From field that is added.
+    pub full_name: Option<String>,
+    /// The recipients: addresses, or lists of them as in a To field; one without a
+    /// domain is completed with the host name.
     pub recipients: Vec<String>,
+    /// `-G`: from an MTA, so no byte is changed but as `-t` says. Without it, what
+    /// lacks From or Date and has no Received field is completed.
+    pub relayed: bool,
     /// `-t`: the header names recipients, too.
     pub from_header: bool,
     /// Parameters of the sender.
@@ -143,12 +151,12 @@ pub fn submit(spool: &Spool, submission: &Submission, input: impl Read) -> Resul
     let mut text = Text::new(input, submission.ignore_dots);
     // What is wrong on the command line is said before anything is read.
     let mut transaction = submission.transaction()?;
-    let head = if submission.from_header { Head::read(&mut text)? } else { Head::default() };
-    submission.add_recipients(&mut transaction, &head.recipients)?;
+    let (content, recipients) = submission.head(&mut text, &transaction.sender.path)?;
+    submission.add_recipients(&mut transaction, &recipients)?;
     submission.look_for_room(spool, None)?;
     let origin = Origin { client: client(), ..Origin::from(Protocol::Submit) };
     let mut target = Target::open(spool, origin, transaction)?;
-    submission.copy(head.content, &mut text, &mut target, spool)?;
+    submission.copy(content, &mut text, &mut target, spool)?;
     Ok(Queued { id: target.commit()? })
 }
 
@@ -168,8 +176,32 @@ impl Submission {
         // RFC 6531 section 3.4: an address beyond ASCII needs SMTPUTF8.
         params.smtputf8 |= path.0.as_ref().is_some_and(Address::is_international);
         let mut transaction = Transaction { sender: Sender { path, params }, recipients: Vec::new() };
-        self.add_recipients(&mut transaction, &self.recipients)?;
+        for text in &self.recipients {
+            self.add_recipients(&mut transaction, &self.listed(text))?;
+        }
         Ok(transaction)
+    }
+
+    /// The beginning of the content, and whom it names.
+    fn head(
+        &self,
+        text: &mut Text<impl Read>,
+        sender: &ReversePath,
+    ) -> Result<(Vec<u8>, Vec<String>), SubmitError> {
+        if self.relayed && !self.from_header {
+            return Ok(Default::default());
+        }
+        let author = Author { name: self.full_name.as_deref(), sender, hostname: &self.hostname };
+        let edit = Edit { recipients: self.from_header, author: (!self.relayed).then_some(author) };
+        Head::read(text, &edit)
+    }
+
+    /// The addresses of an argument, which may be written as in a To field. What an
+    /// MTA hands on is one address, whatever is quoted in it: that is tried first.
+    fn listed(&self, text: &str) -> Vec<String> {
+        let list = || mailboxes(text).ok().filter(|list| !list.is_empty());
+        let is_list = self.address(text).is_err() && !text.contains(char::is_control);
+        is_list.then(list).flatten().unwrap_or_else(|| vec![text.to_owned()])
     }
 
     fn add_recipients(&self, transaction: &mut Transaction, more: &[String]) -> Result<(), SubmitError> {
@@ -187,7 +219,9 @@ impl Submission {
             Some(text) => text.clone(),
             None => login::name().map_err(SubmitError::NoSender)?,
         };
-        let address = self.address(&text).map_err(|why| SubmitError::Sender(shown(&text), why))?;
+        let listed = self.listed(&text);
+        let text = if let [only] = &listed[..] { only } else { &text };
+        let address = self.address(text).map_err(|why| SubmitError::Sender(shown(text), why))?;
         Ok(ReversePath(Some(address)))
     }
 

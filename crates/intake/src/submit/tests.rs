@@ -12,8 +12,10 @@ use crate::testing::{Place, contents, names};
 fn submission() -> Submission {
     Submission {
         sender: Some("a@example.org".into()),
+        full_name: None,
         recipients: vec!["b@example.org".into()],
         from_header: false,
+        relayed: true,
         hostname: "host.example".into(),
         size_max: 1 << 20,
         reserve: Reserve { bytes: 0, inodes: 0 },
@@ -216,7 +218,7 @@ fn recipients_are_taken_from_the_header() {
             Some("To: no@body\nResent-To: a@b\nTo: no@body\n\nx\n"),
         ),
         (&["x@y"], "Resent-Date: now\nTo: no@body\nResent-cc: a@b\n\n", "x@y a@b", None),
-        (&[], "From me now\nTo: a@b\n\nx\n", "a@b", None),
+        (&[], "From me now\nTo: a@b\n\nx\n", "a@b", Some("To: a@b\n\nx\n")),
         (&[], "To: a@b\nno field\nCc: no@body\n", "a@b", None),
         (&[], "To: a@b", "a@b", None),
         (&[], "Cc: a@b\n.\nTo: no@body\n", "a@b", Some("Cc: a@b\n")),
@@ -251,6 +253,81 @@ fn a_header_that_names_nobody_is_refused() {
     // It has no end: what is read of it is bounded.
     let (code, shown) = refused(&place, &submission, Cursor::new("X: ").chain(io::repeat(b'x')));
     assert!(code == 65 && shown.starts_with("the header is too long"), "{code} {shown}");
+}
+
+/// What is made of `input` that is not said to come from an MTA, and the header
+/// that was put in front of it.
+fn typed(input: &str) -> (String, String) {
+    let place = Place::new();
+    let submission =
+        Submission { relayed: false, full_name: Some("Al".into()), size_max: 4 << 20, ..submission() };
+    submit(&place.spool, &submission, input.as_bytes()).unwrap();
+    let content = String::from_utf8(contents(&place.spool).remove(0)).unwrap().replace("\r\n", "\n");
+    let ours = |line: &&str| line.starts_with("Date: ") || line.starts_with("Message-ID: <");
+    let is_ours = |line: &&str| *line == "From: \"Al\" <a@example.org>\n" || ours(line);
+    let added: String = content.split_inclusive('\n').take_while(is_ours).collect();
+    (added.clone(), content[added.len()..].to_owned())
+}
+
+#[test]
+fn what_a_person_types_becomes_a_message() {
+    for (input, rest) in [
+        ("hello world\n", "\nhello world\n"),
+        ("hello", "\nhello"),
+        ("", ""),
+        ("\nhello\n", "\nhello\n"),
+        ("Subject: x\nnot a header\n\nhi\n", "Subject: x\n\nnot a header\n\nhi\n"),
+        ("Subject: x\n y\n\nhi: ho\n", "Subject: x\n y\n\nhi: ho\n"),
+        ("From me Mon Jan 1\nSubject: x\n\nhi\n", "Subject: x\n\nhi\n"),
+        ("From me Mon Jan 1\nhi\n", "\nhi\n"),
+        (" indented: text\n", "\n indented: text\n"),
+        ("Subject: x", "Subject: x"),
+    ] {
+        let (added, found) = typed(input);
+        let names: Vec<&str> = added.lines().filter_map(|line| Some(line.split_once(':')?.0)).collect();
+        assert_eq!((&names[..], found.as_str()), (&["From", "Date", "Message-ID"][..], rest), "{input:?}");
+    }
+    let (added, rest) = typed("FROM: b@c\nMessage-Id: <1@c>\n\nx\n");
+    assert!(added.starts_with("Date: ") && added.lines().count() == 1, "{added}");
+    assert_eq!(rest, "FROM: b@c\nMessage-Id: <1@c>\n\nx\n");
+}
+
+#[test]
+fn what_is_a_message_stays_as_it_is() {
+    let long = format!("X: {}\nhello\n", "x".repeat(HEADER_BYTES_MAX - 100));
+    let endless = "X: y\n".repeat(HEADER_BYTES_MAX / 5 + 1) + "hello\n";
+    for input in [
+        "From: b@c\nDate: now\n\nhi\n",
+        "From: b@c\nDate: now\nBcc: d@e\n",
+        "Received: by here\n\nhi\n",
+        "Subject: x\nReceived: by here\nno field\n",
+        &endless,
+    ] {
+        let (added, rest) = typed(input);
+        assert!((added.as_str(), rest.as_str()) == ("", input), "{:?}", &rest[..rest.len().min(200)]);
+    }
+    assert_eq!(typed("From me\nReceived: by here\nno field\n").1, "Received: by here\nno field\n");
+    let (added, rest) = typed(&long);
+    assert!(added.lines().count() == 3 && rest == long.replace("hello", "\nhello"), "{added}");
+    // A line without end is no header, however long it is.
+    let line = "x".repeat(2 * HEADER_BYTES_MAX);
+    assert!(typed(&line).1 == format!("\n{line}"));
+}
+
+#[test]
+fn recipients_may_be_written_as_in_a_field() {
+    let place = Place::new();
+    let recipients = ["a@b.c,d@e.f", "John (x) <g@h>, root", "\"i,j\"@k"].map(str::to_owned).to_vec();
+    let sender = Some("Alma <a@b>".to_owned());
+    submit(&place.spool, &Submission { sender, recipients, ..submission() }, &b"x"[..]).unwrap();
+    let transaction = envelope(&place).transaction;
+    let shown: Vec<&str> = transaction.recipients.iter().map(|to| to.address.as_str()).collect();
+    assert_eq!(shown, ["a@b.c", "d@e.f", "g@h", "root@host.example", "\"i,j\"@k"]);
+    assert_eq!(transaction.sender.path.as_str(), "a@b");
+    for bad in ["a@b, John Doe", "a@b, c@", "<a\r\nb@c>", ",", "\"open <a@b>"] {
+        let submission = Submission { recipients: vec![bad.into()], ..submission() };
+        assert_eq!(refused(&Place::new(), &submission, &b""[..]).0, 65, "{bad:?}");
+    }
 }
 
 /// What a server on standard input and output answers, and what it took.
