@@ -5,16 +5,19 @@
 //! MTA bounce the message; it must never end with 0 before the message is safe.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 use std::process::ExitCode;
 
 use lazaret_intake::{Mode, SendmailArgs, converse, submit};
 use lazaret_spool::{OpenError, Spool};
+use rustix::fs::OFlags;
 
 use crate::config::{self, Config};
 use crate::control::{self, Request};
-use crate::{exit, mailq};
+use crate::{exit, mailq, paths};
 
 /// What is said when all went well.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,17 +51,32 @@ pub fn main(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Exit
     }
 }
 
-/// The spool; made if it is not there yet, so that mail can be put in before the
-/// daemon has ever run. That is said, for it may be the wrong place.
-fn open(config: &Config) -> Result<Spool, OpenError> {
-    match Spool::open(&config.spool) {
-        Err(OpenError::Missing { path }) => {
-            let spool = Spool::create(&path)?;
-            let _ = writeln!(io::stderr(), "lazaret submit: made a new spool at {}", path.display());
-            Ok(spool)
-        }
-        other => other,
-    }
+/// The spool, which must be there: mail in one that no daemon serves would lie
+/// there unseen.
+fn open(config: &Config) -> Result<Spool, String> {
+    Spool::open(&config.spool).map_err(|error| {
+        let from = match (&error, &config.file) {
+            (OpenError::Missing { .. }, None) => format!(
+                " (no configuration was named by --config or LAZARET_CONFIG, and there is none at {}: \
+                 the embedded default holds)",
+                paths::SYSTEM_FILE
+            ),
+            (OpenError::Missing { .. }, Some(file)) => format!(" (the configuration is {})", file.display()),
+            _ => String::new(),
+        };
+        format!("{error}{from}")
+    })
+}
+
+/// Whether standard input was closed by the caller. The runtime opens /dev/null for
+/// it then, for reading and writing, as nobody does who wants an empty message.
+fn is_input_closed() -> bool {
+    let input = io::stdin();
+    let null = fs::metadata("/dev/null").map(|null| null.rdev());
+    let is_null =
+        rustix::fs::fstat(&input).ok().zip(null.ok()).is_some_and(|(stat, null)| stat.st_rdev == null);
+    let flags = rustix::fs::fcntl_getfl(&input);
+    is_null && flags.is_ok_and(|flags| flags.contains(OFlags::RDWR))
 }
 
 fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<(), (u8, String)> {
@@ -76,7 +94,7 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
     if mode == Mode::Queue {
         return control::tell(&config, &Request::Retry).map(drop).map_err(|failure| ours(&failure.text()));
     }
-    let spool = open(&config).map_err(|error| ours(&error))?;
+    let spool = open(&config).map_err(|text| (exit::TEMPORARY, text))?;
     if mode == Mode::List {
         return mailq::print(&spool).map_err(|failure| (failure.status(), failure.text().to_owned()));
     }
@@ -86,6 +104,10 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
     if mode == Mode::Smtp {
         let talked = converse(&spool, &submission, io::stdin().lock(), io::stdout().lock());
         return talked.map_err(|error| (error.exit_code(), error.to_string()));
+    }
+    if is_input_closed() {
+        let text = "standard input is closed, so there is no message; an empty one is </dev/null";
+        return Err((exit::TEMPORARY, text.to_owned()));
     }
     let queued = submit(&spool, &submission, io::stdin().lock())
         .map_err(|error| (error.exit_code(), error.to_string()))?;

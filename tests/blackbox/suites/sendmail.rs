@@ -31,6 +31,9 @@ const ADDRESS_SPACE_KIB: usize = 64 << 10;
 pub fn cases() -> Vec<Case> {
     vec![
         Case::new("sendmail::recipients_of_the_header", header),
+        Case::new("sendmail::typed_mail_becomes_a_message", typed),
+        Case::new("sendmail::lists_and_names_of_recipients", lists),
+        Case::new("sendmail::no_message_and_no_spool_are_75", nothing),
         Case::new("sendmail::smtp_on_standard_input", smtp),
         Case::new("sendmail::the_queue_is_listed", queue),
         Case::new("sendmail::names_without_work_succeed", names),
@@ -54,7 +57,8 @@ fn call(lab: &Lab, name: &str, args: &[&str], input: &[u8]) -> Finished {
 fn header() {
     let lab = Lab::new();
     lab.prepare();
-    let input = b"To: Alma <alma@example.org>,\n bo@example.org\nBcc: hidden@example.org\nSubject: x\n\n.x\n";
+    let input = b"To: Alma <alma@example.org>,\n bo@example.org\nBcc: hidden@example.org\nSubject: x\n\
+        From: me@example.org\nDate: Mon, 02 Nov 2026 10:00:00 +0000\n\n.x\n";
     let sent = call(&lab, "sendmail", &["-t", "-oi", "-f", "me@example.org"], input);
     assert_eq!((sent.code, sent.stdout.as_str(), sent.stderr.as_str()), (Some(0), "", ""));
     assert_eq!(lab.drain(), Some(0));
@@ -66,11 +70,97 @@ fn header() {
         let path =
             copies.values().flatten().find(of_person).unwrap_or_else(|| panic!("nothing for {person}"));
         let delivered = fs::read(path).expect("failed to read a delivered file");
-        let expected = b"To: Alma <alma@example.org>,\n bo@example.org\nSubject: x\n\n.x\n";
+        let expected = b"To: Alma <alma@example.org>,\n bo@example.org\nSubject: x\n\
+            From: me@example.org\nDate: Mon, 02 Nov 2026 10:00:00 +0000\n\n.x\n";
         assert_eq!(carries(&delivered, expected), Ok(()));
     }
     let nobody = call(&lab, "sendmail", &["-t"], b"Subject: x\n\nx\n");
     assert_eq!(nobody.code, Some(65), "{}", nobody.stderr);
+}
+
+/// What one recipient has got, without the fields that start with one of `names`.
+fn got(lab: &Lab, person: &str, names: &[&str]) -> String {
+    let new = lab.path("mail/example.org").join(person).join("new");
+    let files: Vec<_> = fs::read_dir(&new).expect("a Maildir").flatten().collect();
+    assert_eq!(files.len(), 1, "{person}");
+    let text = fs::read_to_string(files[0].path()).expect("failed to read a delivered file");
+    let (header, body) = text.split_once("\n\n").expect("an empty line");
+    let mut left = names.to_vec();
+    let mut rest = String::new();
+    let mut skipped = false;
+    for line in header.lines() {
+        skipped = if line.starts_with([' ', '\t']) {
+            skipped
+        } else {
+            let name = left.iter().position(|name| line.starts_with(name));
+            name.map(|place| left.remove(place)).is_some()
+        };
+        if !skipped {
+            rest += &format!("{line}\n");
+        }
+    }
+    assert_eq!(left, [""; 0], "fields that are missing: {text}");
+    rest + "\n" + body
+}
+
+fn typed() {
+    let lab = Lab::new();
+    lab.prepare();
+    let cases = [
+        ("a", "hello world\n", "From: \"Alma Doe\" <me@example.org>\n\nhello world\n"),
+        (
+            "b",
+            "From me Mon Jan 1 00:00:00 2026\nSubject: x\nnot a header\n\nhi\n",
+            "From: \"Alma Doe\" <me@example.org>\nSubject: x\n\nnot a header\n\nhi\n",
+        ),
+        ("c", "Subject: x\nFrom: b@c\n\nhi\n", "Subject: x\nFrom: b@c\n\nhi\n"),
+    ];
+    for (person, input, _) in cases {
+        let recipient = format!("{person}@example.org");
+        let args = ["-f", "me@example.org", "-F", "Alma Doe", &recipient];
+        let sent = call(&lab, "sendmail", &args, input.as_bytes());
+        assert_eq!((sent.code, sent.stderr.as_str()), (Some(0), ""));
+    }
+    assert_eq!(lab.drain(), Some(0));
+    for (person, _, expected) in cases {
+        let found = got(&lab, person, &["Received:", "Date:", "Message-ID: <"]);
+        assert!(found.ends_with(expected), "{person}: {found}");
+    }
+}
+
+fn lists() {
+    let lab = Lab::new();
+    lab.prepare();
+    for recipients in ["a@example.org,b@example.org", "Name <c@example.org>"] {
+        let sent = call(&lab, "sendmail", &["-G", "-f", "me@example.org", recipients], b"\nx\n");
+        assert_eq!((sent.code, sent.stderr.as_str()), (Some(0), ""), "{recipients}");
+    }
+    assert_eq!(lab.drain(), Some(0));
+    for person in ["a", "b", "c"] {
+        assert!(got(&lab, person, &["Received:"]).ends_with("\n\nx\n"), "{person}");
+    }
+}
+
+fn nothing() {
+    let lab = Lab::new();
+    lab.prepare();
+    let mut closed = Command::new("sh");
+    closed.args(["-c", "exec \"$0\" submit a@example.org <&-", LAZARET]).env("LAZARET_CONFIG", lab.config());
+    let refused = process::finish(&mut closed, b"", CALL_TIME_MAX);
+    assert_eq!(refused.code, Some(75), "{}", refused.stderr);
+    assert!(refused.stderr.contains("standard input is closed"), "{}", refused.stderr);
+    assert_eq!(lab.spool().names("incoming"), Vec::<String>::new());
+    // An empty message is one all the same.
+    let mut empty = Command::new("sh");
+    empty.args(["-c", "exec \"$0\" submit a@example.org </dev/null", LAZARET]);
+    let taken = process::finish(empty.env("LAZARET_CONFIG", lab.config()), b"", CALL_TIME_MAX);
+    assert_eq!(taken.code, Some(0), "{}", taken.stderr);
+    // Where no spool is, none is made: nobody would serve it.
+    let other = Lab::new();
+    let sent = call(&other, "sendmail", &["a@example.org"], b"x\n");
+    let said = [other.path("spool"), other.config()].map(|path| path.display().to_string());
+    assert!(sent.code == Some(75) && said.iter().all(|part| sent.stderr.contains(part)), "{}", sent.stderr);
+    assert!(!other.path("spool").exists());
 }
 
 fn smtp() {
@@ -158,6 +248,7 @@ fn memory() {
         input.extend_from_slice(&line);
     }
     symlink(LAZARET, lab.path("sendmail")).expect("failed to make a link");
+    lab.prepare();
     for args in ["-i desk@example.org", "-t -i"] {
         let mut limited = Command::new("sh");
         let script = format!("ulimit -v {ADDRESS_SPACE_KIB} && exec \"$0\" {args}");
