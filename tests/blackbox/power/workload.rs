@@ -48,6 +48,7 @@ const SENDER: &str = "";
 /// Makes the spool, and what lies in it before anything is recorded.
 pub fn setup(scenario: Scenario, folder: PathBuf) {
     let lab = Lab::at(folder, &Config::without_routes().tables(SMALL_DISK));
+    assert_eq!(lab.drain(), Some(0), "an empty spool");
     for number in scenario.held() {
         let letter = scenario.letter(number);
         let submitted = submit(&lab, SENDER, &letter.recipients, &letter.content());

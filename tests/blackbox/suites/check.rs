@@ -75,6 +75,7 @@ fn change(path: &Path, how: impl FnOnce(&mut Vec<u8>)) {
 
 fn every_damage() {
     let lab = Lab::new();
+    lab.prepare();
     let ids: Vec<String> = (0..8).map(|_| submitted(&lab, RECIPIENT, MESSAGE)).collect();
     let spool = lab.spool();
     let path = |dir: &str, name: &str| spool.path(dir).join(name);
@@ -184,6 +185,7 @@ fn every_damage() {
 
 fn missing_directories() {
     let lab = Lab::new();
+    lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     for name in ["waiting", "journal", "claimed"] {
         fs::remove_dir(lab.spool().path(name)).expect("failed to remove");
@@ -228,6 +230,7 @@ fn copies_of_one_id() {
 
 fn hard_link() {
     let lab = Lab::new();
+    lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     let other = lab.path("other name");
     fs::hard_link(lab.spool().path("incoming").join(format!("{id}.g1")), &other).expect("failed to link");
@@ -240,6 +243,7 @@ fn hard_link() {
 
 fn quick() {
     let lab = Lab::new();
+    lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     let path = lab.spool().path("incoming").join(format!("{id}.g1"));
     change(&path, |bytes| *bytes.last_mut().expect("not empty") ^= 1);

@@ -62,6 +62,7 @@ fn last(path: &str) -> &str {
 
 fn drain() {
     let lab = Lab::new();
+    lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     assert_eq!(lab.drain(), Some(0));
     assert_eq!(carries(&lab.mail().only(&id), MESSAGE), Ok(()));
@@ -85,6 +86,7 @@ fn one_daemon_per_spool() {
 
 fn status_counts() {
     let lab = Lab::new();
+    lab.prepare();
     submitted(&lab, RECIPIENT, MESSAGE);
     let without = cli(&lab, &["status"]);
     assert_eq!(without.code, Some(0), "{without:?}");
@@ -133,6 +135,7 @@ fn deferred_release_and_delete() {
 
 fn check_names_the_damage() {
     let lab = Lab::new();
+    lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     let whole = cli(&lab, &["check"]);
     assert_eq!(whole.code, Some(0), "{whole:?}");
