@@ -188,7 +188,7 @@ fn missing_directories() {
     lab.prepare();
     let id = submitted(&lab, RECIPIENT, MESSAGE);
     for name in ["waiting", "journal", "claimed"] {
-        fs::remove_dir(lab.spool().path(name)).expect("failed to remove");
+        fs::remove_dir_all(lab.spool().path(name)).expect("failed to remove");
     }
     fs::remove_file(lab.spool().path("version")).expect("failed to remove");
     let (code, json, kinds) = found(&lab, &[]);
