@@ -13,7 +13,7 @@ use lazaret_route::{RouteConfig, RouteTable, TableError};
 use lazaret_worker::WorkersConfig;
 use serde::{Deserialize, Serialize};
 
-use crate::{ConfigError, IntakeConfig, Source};
+use crate::{ConfigError, IntakeConfig, Source, bounds};
 
 /// What holds where nothing is said, and, commented out, every other key.
 pub const EMBEDDED: &str = include_str!("embedded.toml");
@@ -70,6 +70,20 @@ impl Written {
     fn parse(source: &Source<'_>) -> Result<Self, ConfigError> {
         toml::from_str(source.text).map_err(|error| source.error(error.span(), error.message()))
     }
+
+    /// An empty path would be the folder that paths start from.
+    fn check_paths(&self, source: &Source<'_>) -> Result<(), ConfigError> {
+        if self.spool.as_ref().is_some_and(|spool| spool.as_os_str().is_empty()) {
+            return Err(source.error(source.place("spool"), "spool: name a folder, such as \"spool\""));
+        }
+        let empty = |transport: &TransportConfig| matches!(transport, TransportConfig::Maildir(maildir) if maildir.path.is_empty());
+        let mut named = self.transport.iter().flatten();
+        named.find(|(_, transport)| empty(transport)).map_or(Ok(()), |(name, _)| {
+            let what =
+                format!("[transport.{name}] path: name a folder, such as \"mail/{{domain}}/{{local}}\"");
+            Err(source.error(source.place(&format!("transport.{name}.path")), what))
+        })
+    }
 }
 
 impl Config {
@@ -80,6 +94,7 @@ impl Config {
     /// What is wrong, and where.
     pub fn parse(source: &Source<'_>, file: Option<&Path>, base: &Path) -> Result<Self, ConfigError> {
         let written = Written::parse(source)?;
+        written.check_paths(source)?;
         let embedded = Written::parse(&Source { file: "embedded default", text: EMBEDDED })?;
         let hostname = written.hostname.clone().unwrap_or_else(own_hostname);
         let spool = written.spool.clone().or(embedded.spool).expect("the embedded default names a spool");
@@ -130,6 +145,11 @@ impl Config {
             listen.check().map_err(|error| source.error(place(), format!("listener {}: {error}", at + 1)))?;
         }
         self.check_faults(source)?;
+        for wrong in [bounds::too_small, bounds::address_twice, bounds::mail_in_spool] {
+            if let Some((key, what)) = wrong(self) {
+                return Err(source.error(source.place(&key), what));
+            }
+        }
         self.delivery().check().map_err(|error| {
             let place = error.key().and_then(|key| source.place(&key));
             source.error(place, error)
