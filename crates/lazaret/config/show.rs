@@ -99,7 +99,8 @@ mod tests {
     #[test]
     fn every_value_tells_where_it_comes_from() {
         let told = places(
-            "spool = \"here\"\n[workers]\ncount = 3\nlimits = { parts = 7 }\n[[listen]]\n[[listen]]\nsessions = 5\n",
+            "spool = \"here\"\n[workers]\ncount = 3\nlimits = { parts = 7 }\n[[listen]]\n[[listen]]\n\
+             address = \"127.0.0.1:0\"\nsessions = 5\n",
         );
         for line in [
             "spool = \"/base/here\" # lazaret.toml:1",
@@ -108,7 +109,7 @@ mod tests {
             "workers.limits.parts = 7 # lazaret.toml:4",
             "workers.limits.recipients = 500000 # default",
             "listen[0].sessions = 100 # default",
-            "listen[1].sessions = 5 # lazaret.toml:7",
+            "listen[1].sessions = 5 # lazaret.toml:8",
         ] {
             assert!(told.iter().any(|told| told == line), "{line} is not in {told:#?}");
         }

@@ -203,6 +203,7 @@ fn missing_directories() {
 
 fn copies_of_one_id() {
     let lab = Lab::new();
+    lab.prepare();
     let ids = [(); 2].map(|()| submitted(&lab, RECIPIENT, MESSAGE));
     let path = |dir: &str, id: &str| lab.spool().path(dir).join(format!("{id}.g1"));
     ids.iter().for_each(|id| {
