@@ -381,6 +381,8 @@ impl Daemon {
             listener.stop(SESSION_GRACE.saturating_sub(started.elapsed()));
         }
         self.engine.stop();
+        // Who looks after `waiting/` ends when nobody can tell him anything any more.
+        drop(self.hurry);
         for thread in self.threads {
             if thread.join().is_err() {
                 error!("a thread had ended by a panic");
