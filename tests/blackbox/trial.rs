@@ -15,9 +15,9 @@ use crate::cgroup::Controller;
 use crate::disk;
 use crate::mta;
 
-/// Most cases at a time, unless the command line says otherwise: each runs a
-/// daemon with two workers.
-const CASES_AT_A_TIME: usize = 2;
+/// Most cases at a time, unless the command line says otherwise: most of them wait
+/// most of the time, for deadlines and for other programs.
+const CASES_AT_A_TIME: usize = 4;
 
 /// What a case can't run without.
 #[derive(Clone, Copy)]
