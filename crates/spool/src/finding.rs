@@ -5,7 +5,7 @@
 
 use std::ffi::{OsStr, OsString};
 use std::fmt;
-use std::path::Path;
+use std::path::{Component, Path};
 
 use lazaret_envelope::{Cause, Line};
 
@@ -29,7 +29,8 @@ impl Place {
     /// can stand there.
     #[must_use]
     pub fn at(path: &Path) -> Option<Self> {
-        let mut names: Vec<&OsStr> = path.iter().collect();
+        let named = |part| if let Component::Normal(name) = part { Some(name) } else { None };
+        let mut names = path.components().map(named).collect::<Option<Vec<&OsStr>>>()?;
         let name = names.pop()?;
         let dir = match names[..] {
             [] => Dir::Top,
@@ -39,8 +40,7 @@ impl Place {
             }
             _ => return None,
         };
-        let real = path.is_relative() && name != "..";
-        real.then(|| Self::new(dir, name))
+        Some(Self::new(dir, name))
     }
 
     /// The path from the top of the spool.
@@ -308,7 +308,19 @@ mod tests {
             let place = Place::at(Path::new(path)).expect("a place");
             assert_eq!(place.path(), path);
         }
-        for path in ["", "/etc/passwd", "../x", "incoming/..", "incoming/x/y", "claimed/x/y", "nowhere/x"] {
+        for path in [
+            "",
+            ".",
+            "..",
+            "/",
+            "/etc/passwd",
+            "../x",
+            "./x",
+            "incoming/..",
+            "incoming/x/y",
+            "claimed/x/y",
+            "x/y",
+        ] {
             assert_eq!(Place::at(Path::new(path)), None, "{path}");
         }
         assert_eq!(Place::new(Dir::Drop, "a\x1b[2J\n").to_string(), "drop/a\\u{1b}[2J\\n");
