@@ -22,6 +22,7 @@ mod mailq;
 mod manual;
 mod paths;
 mod pressure;
+mod queue;
 mod reload;
 mod run;
 mod service;

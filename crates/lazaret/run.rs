@@ -26,6 +26,7 @@ use crate::control::{self, Answer, Asked, Part, Request};
 use crate::engine::{Engine, OnBroken, Prepared};
 use crate::exit::{self, Failure};
 use crate::pressure::PressureWatch;
+use crate::queue::{QueueNotes, QueueWatch};
 use crate::service;
 use crate::status::Status;
 use crate::waiting::{LongestWait, Notice, Waiting};
@@ -118,6 +119,8 @@ struct Daemon {
     listeners: Vec<ListenerHandle>,
     /// While mail comes in.
     pressure: Option<PressureWatch>,
+    /// To whoever counts the queue, while mail comes in.
+    queue: Option<QueueNotes>,
     stop: Arc<AtomicBool>,
     threads: Vec<JoinHandle<()>>,
     events: Receiver<Event>,
@@ -147,6 +150,7 @@ impl Daemon {
             hurry: None,
             listeners: Vec::new(),
             pressure: None,
+            queue: None,
             stop: Arc::default(),
             threads: Vec::new(),
             events,
@@ -208,6 +212,7 @@ impl Daemon {
 
     /// Works off what is there.
     fn drain(&mut self) -> Result<Ended, Failure> {
+        self.owner.mark_full(false)?;
         let mut waiting = self.waiting();
         waiting.wake_due()?;
         let mut drop_watcher = self.drop_watcher();
@@ -242,7 +247,14 @@ impl Daemon {
             drop(sender.send(Event::Broken(error.to_string())));
         });
         self.threads.push(waiting_thread?);
-        let watcher = Watcher { backlog: Arc::clone(&self.backlog), waiting, dropped };
+        let sender = self.sender.clone();
+        let (queue, counter) =
+            QueueWatch::start(self.owner.clone(), self.config.intake.queue_length, move |error| {
+                drop(sender.send(Event::Broken(error.to_string())));
+            })?;
+        self.threads.push(counter);
+        self.queue = Some(queue.clone());
+        let watcher = Watcher { backlog: Arc::clone(&self.backlog), waiting, dropped, queue };
         let sender = self.sender.clone();
         let watcher = watcher.start(self.owner.spool(), Arc::clone(&self.stop), move |error| {
             drop(sender.send(Event::Broken(error.to_string())));
@@ -331,7 +343,7 @@ impl Daemon {
             since: self.since.strftime("%FT%TZ").to_string(),
             oldest_incoming: self.backlog.oldest().map(|time| time.strftime("%FT%TZ").to_string()),
             sessions: self.gate.counters().sessions,
-            intake_paused: self.gate.closed().map(str::to_owned),
+            intake_paused: self.gate.closed(self.owner.spool()).map(str::to_owned),
             routing_paused: self.backlog.paused().map(str::to_owned),
             workers: self.engine.pool.status().into_iter().map(Into::into).collect(),
             connections: self.engine.delivery.connections() as u64,
@@ -381,8 +393,9 @@ impl Daemon {
             listener.stop(SESSION_GRACE.saturating_sub(started.elapsed()));
         }
         self.engine.stop();
-        // Who looks after `waiting/` ends when nobody can tell him anything any more.
-        drop(self.hurry);
+        // Who looks after `waiting/`, and who counts, end when nobody can tell them
+        // anything any more.
+        drop((self.hurry, self.queue));
         for thread in self.threads {
             if thread.join().is_err() {
                 error!("a thread had ended by a panic");

@@ -212,7 +212,7 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
     let _ = writeln!(text, "  sessions {:>9}", status.sessions);
     for (part, paused) in [("intake", &status.intake_paused), ("routing", &status.routing_paused)] {
         if let Some(why) = paused {
-            let _ = writeln!(text, "  {part} PAUSED: {why}; lazaret resume {part}");
+            let _ = writeln!(text, "  {part} PAUSED: {why}");
         }
     }
     for worker in &status.workers {

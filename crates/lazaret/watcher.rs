@@ -17,6 +17,7 @@ use lazaret_spool::{Dir, Name, Spool, SpoolError, Throttle};
 use lazaret_worker::Backlog;
 use tracing::warn;
 
+use crate::queue::QueueNotes;
 use crate::waiting::Notice;
 
 /// How often the directories are looked at for what no notice came of.
@@ -30,6 +31,7 @@ pub struct Watcher {
     pub backlog: Arc<Backlog>,
     pub waiting: Sender<Notice>,
     pub dropped: Sender<()>,
+    pub queue: QueueNotes,
 }
 
 impl Watcher {
@@ -46,7 +48,7 @@ impl Watcher {
             let (mut looked, failing) = (Instant::now(), Throttle::default());
             while !stop.load(Ordering::Relaxed) {
                 match watch.wait(STOP_EVERY) {
-                    Ok(notices) => notices.iter().for_each(|(dir, name)| self.tell(*dir, name.as_deref())),
+                    Ok(notices) => notices.iter().for_each(|(dir, name)| self.notice(*dir, name.as_deref())),
                     Err(error) => {
                         if let Some(unsaid) = failing.say() {
                             warn!(%error, unsaid, "watching the spool failed; looking every so often instead");
@@ -64,6 +66,16 @@ impl Watcher {
                 }
             }
         })
+    }
+
+    /// Tells of what has come; `None` where nobody knows what, and how much of it.
+    fn notice(&self, dir: Dir, raw: Option<&OsStr>) {
+        match (dir, raw) {
+            (Dir::Incoming, Some(_)) => self.queue.came(),
+            (Dir::Incoming, None) => self.queue.count(),
+            _ => {}
+        }
+        self.tell(dir, raw);
     }
 
     /// `None`, or no name of ours: look at the whole directory.

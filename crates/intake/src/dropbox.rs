@@ -200,7 +200,7 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::testing::{Place, contents, gate, names};
+    use crate::testing::{Place, contents, fill, gate, names, unfill};
 
     const GOOD: &str = "lazaret-envelope 1\nsender <a@example.org>\nrecipient <b@example.org>\nend\n";
 
@@ -336,5 +336,16 @@ mod tests {
         lab.place.faults.mend();
         assert_eq!(lab.sweep().accepted, 1);
         assert_eq!(contents(&lab.place.spool), [b"later\r\n"]);
+    }
+
+    #[test]
+    fn while_the_queue_is_full_files_stay_where_they_are() {
+        let mut lab = Lab::new();
+        lab.drop_in("x", &format!("{GOOD}later\n"));
+        fill(&lab.place.spool);
+        assert_eq!(lab.sweep(), Sweep::default());
+        assert_eq!(lab.names(Dir::Drop), ["x"]);
+        unfill(&lab.place.spool);
+        assert_eq!(lab.sweep().accepted, 1);
     }
 }

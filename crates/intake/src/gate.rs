@@ -51,6 +51,8 @@ pub enum Reason {
     Paused,
     /// Too little room on the disk.
     NoRoom,
+    /// Too many messages are on their way.
+    QueueFull,
     /// No descriptor left to open a file with.
     NoFiles,
     /// The disk failed.
@@ -67,9 +69,10 @@ pub enum Reason {
 
 impl Reason {
     /// Every reason.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::Paused,
         Self::NoRoom,
+        Self::QueueFull,
         Self::NoFiles,
         Self::Broken,
         Self::TooLarge,
@@ -84,6 +87,7 @@ impl Reason {
         match self {
             Self::Paused => "paused",
             Self::NoRoom => "no-room",
+            Self::QueueFull => "queue-full",
             Self::NoFiles => "no-files",
             Self::Broken => "broken",
             Self::TooLarge => "too-large",
@@ -101,6 +105,8 @@ pub enum Denied {
     Paused(Pause),
     /// Too little room.
     NoRoom,
+    /// Too many messages are on their way.
+    QueueFull,
     /// No descriptor left.
     NoFiles,
     /// The disk failed.
@@ -114,6 +120,7 @@ impl Denied {
         match self {
             Self::Paused(_) => Reason::Paused,
             Self::NoRoom => Reason::NoRoom,
+            Self::QueueFull => Reason::QueueFull,
             Self::NoFiles => Reason::NoFiles,
             Self::Broken => Reason::Broken,
         }
@@ -125,6 +132,7 @@ impl Denied {
         match self {
             Self::Paused(pause) => Reply::new(451, [4, 3, 2], format!("intake is {}", pause.words())),
             Self::NoRoom => Reply::new(452, [4, 3, 1], "not enough room in the spool, try again later"),
+            Self::QueueFull => Reply::new(452, [4, 3, 1], "too many messages in the queue, try again later"),
             Self::NoFiles => Reply::new(451, [4, 3, 2], "too many open files, try again later"),
             Self::Broken => Reply::new(451, [4, 3, 0], "the spool can't be written, try again later"),
         }
@@ -208,17 +216,25 @@ impl IntakeGate {
         Pause::ALL.into_iter().find(|pause| bits & pause.bit() != 0)
     }
 
-    /// Why no mail comes in, in words, for status.
+    /// Why no mail comes in, and what opens intake if nothing does by itself, in words
+    /// for status.
     #[must_use]
-    pub fn closed(&self) -> Option<&'static str> {
-        let short = || self.room.is_short().then_some("closed: too little room in the spool");
-        self.paused().map(Pause::words).or_else(short)
+    pub fn closed(&self, spool: &Spool) -> Option<&'static str> {
+        match self.paused() {
+            Some(Pause::Operator) => Some("paused by an operator; lazaret resume intake"),
+            Some(pause) => Some(pause.words()),
+            None if self.room.is_short() => Some("closed: too little room in the spool"),
+            // Where the spool can't be looked at, that is said by whoever needs it.
+            None => {
+                spool.is_full().is_ok_and(|full| full).then_some("closed: too many messages in the queue")
+            }
+        }
     }
 
     /// Whether one more message may come in, of `size` bytes if that is known.
     ///
     /// # Errors
-    /// The gate is closed, or there is too little room.
+    /// The gate is closed, there is too little room, or the queue is too long.
     pub fn admit(&self, spool: &Spool, size: Option<u64>) -> Result<(), Denied> {
         match self.paused() {
             Some(Pause::Broken) => return Err(Denied::Broken),
@@ -226,7 +242,11 @@ impl IntakeGate {
             None => {}
         }
         let room = spool.room().map_err(|error| self.denied(&error))?;
-        self.room.admit(spool.root(), room, size.unwrap_or(0)).then_some(()).ok_or(Denied::NoRoom)
+        if !self.room.admit(spool.root(), room, size.unwrap_or(0)) {
+            return Err(Denied::NoRoom);
+        }
+        let full = spool.is_full().map_err(|error| self.denied(&error))?;
+        if full { Err(Denied::QueueFull) } else { Ok(()) }
     }
 
     /// Whether a message that is coming in may go on to: to be asked every

@@ -116,6 +116,11 @@ pub enum SubmitError {
     /// There is too little room.
     #[error("not enough room in {0}, try again later (intake.reserve is kept for the mail that is there)")]
     NoRoom(PathBuf),
+    /// Too many messages are on their way.
+    #[error(
+        "too many messages are queued in {0}, try again later (there are fewer soon, or intake.queue_length is too low)"
+    )]
+    QueueFull(PathBuf),
     /// There is no spool that can be used.
     #[error(transparent)]
     Open(#[from] OpenError),
@@ -136,9 +141,12 @@ impl SubmitError {
             | Self::Field(..)
             | Self::LongHeader => EX_DATAERR,
             Self::TooLarge(_) => EX_UNAVAILABLE,
-            Self::Input(_) | Self::Output(_) | Self::NoRoom(_) | Self::Open(_) | Self::Spool(_) => {
-                EX_TEMPFAIL
-            }
+            Self::Input(_)
+            | Self::Output(_)
+            | Self::NoRoom(_)
+            | Self::QueueFull(_)
+            | Self::Open(_)
+            | Self::Spool(_) => EX_TEMPFAIL,
         }
     }
 }
@@ -153,7 +161,7 @@ pub fn submit(spool: &Spool, submission: &Submission, input: impl Read) -> Resul
     let mut transaction = submission.transaction()?;
     let (content, recipients) = submission.head(&mut text, &transaction.sender.path)?;
     submission.add_recipients(&mut transaction, &recipients)?;
-    submission.look_for_room(spool, None)?;
+    submission.expect_room(spool, None)?;
     let origin = Origin { client: client(), ..Origin::from(Protocol::Submit) };
     let mut target = Target::open(spool, origin, transaction)?;
     submission.copy(content, &mut text, &mut target, spool)?;
@@ -238,7 +246,13 @@ impl Submission {
         format!("{text}@{}", self.hostname).parse()
     }
 
-    /// Whether there is room, for a message of `size` bytes if that is known.
+    /// Whether a message may come in, of `size` bytes if that is known.
+    fn expect_room(&self, spool: &Spool, size: Option<u64>) -> Result<(), SubmitError> {
+        self.look_for_room(spool, size)?;
+        if spool.is_full()? { Err(SubmitError::QueueFull(spool.root().to_owned())) } else { Ok(()) }
+    }
+
+    /// Whether there is room on the disk, for a message of `size` bytes if that is known.
     fn look_for_room(&self, spool: &Spool, size: Option<u64>) -> Result<(), SubmitError> {
         let kept = self.reserve.is_kept(spool.room()?, size.unwrap_or(0));
         if kept { Ok(()) } else { Err(SubmitError::NoRoom(spool.root().to_owned())) }

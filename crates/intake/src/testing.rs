@@ -10,6 +10,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use lazaret_envelope::Timestamp;
+use lazaret_spool::layout::FULL_FILE;
 use lazaret_spool::storage::{LockFile, Room, Status, Storage, StoredFile};
 use lazaret_spool::{Dir, Disk, Spool, WorkerId};
 use rustix::io::Errno;
@@ -39,6 +40,16 @@ impl Place {
 /// An open gate that keeps no reserve.
 pub(crate) fn gate() -> Arc<IntakeGate> {
     Arc::new(IntakeGate::new(Reserve { bytes: 0, inodes: 0 }, |_| {}))
+}
+
+/// What the owner does to a spool whose queue is too long.
+pub(crate) fn fill(spool: &Spool) {
+    std::fs::write(spool.root().join(FULL_FILE), "").unwrap();
+}
+
+/// What he does once it is not.
+pub(crate) fn unfill(spool: &Spool) {
+    std::fs::remove_file(spool.root().join(FULL_FILE)).unwrap();
 }
 
 /// The names in a directory, sorted.

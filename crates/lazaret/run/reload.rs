@@ -107,6 +107,7 @@ impl Daemon {
             identity.into_iter().for_each(|identity| listener.replace_identity(identity));
         }
         self.gate.keep_free(config.intake.reserve());
+        self.queue.iter().for_each(|queue| queue.limit(config.intake.queue_length));
         self.size_max.set(config.workers.max_size.0);
         self.longest_wait.set(config.retry.max);
         self.config = config;

@@ -4,6 +4,7 @@
 //! would be closed for good.
 
 use std::fmt;
+use std::num::NonZeroU64;
 use std::str::FromStr;
 
 use lazaret_envelope::ByteSize;
@@ -21,6 +22,10 @@ const RESERVE: ByteSize = ByteSize(64 << 20);
 /// Inodes for the same: a report or a journal is one.
 const RESERVE_INODES: u64 = 1_000;
 
+/// Twice the backlog that Lazaret is tried with, and less than half of what a flat
+/// directory of ext4 has room for: beyond that a message could not even be moved.
+const QUEUE_LENGTH: NonZeroU64 = NonZeroU64::new(4_000_000).expect("not zero");
+
 /// The `[intake]` table.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -34,11 +39,21 @@ pub struct IntakeConfig {
     pub reserve: ByteSize,
     /// Free inodes, likewise. Default 1,000.
     pub reserve_inodes: u64,
+    /// Messages on their way (in `incoming/`, `claimed/`, `outbound/` and `waiting/`)
+    /// with which the queue is full: clients are told 452 until there are fewer by an
+    /// eighth. They are not counted each time one comes, so that it closes up to a
+    /// sixteenth earlier, or when some more have come. Default 4,000,000.
+    pub queue_length: NonZeroU64,
 }
 
 impl Default for IntakeConfig {
     fn default() -> Self {
-        Self { memory_pressure: MEMORY_PRESSURE, reserve: RESERVE, reserve_inodes: RESERVE_INODES }
+        Self {
+            memory_pressure: MEMORY_PRESSURE,
+            reserve: RESERVE,
+            reserve_inodes: RESERVE_INODES,
+            queue_length: QUEUE_LENGTH,
+        }
     }
 }
 

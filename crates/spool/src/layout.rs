@@ -139,6 +139,9 @@ pub const LOCK_FILE: &str = "lock";
 /// The socket on which the owner takes commands.
 pub const CONTROL_SOCKET: &str = "control";
 
+/// The file that is there while the queue is too long for more mail to come in.
+pub const FULL_FILE: &str = "full";
+
 /// Ending of the report beside a deferred message.
 pub const REPORT_SUFFIX: &str = ".report";
 

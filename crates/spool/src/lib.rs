@@ -21,6 +21,7 @@ mod history;
 mod journal;
 pub mod layout;
 mod leftover;
+mod length;
 mod look;
 mod message;
 mod name;

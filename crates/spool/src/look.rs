@@ -14,7 +14,9 @@ use crate::dropbox::{is_submit_writing, taken_id};
 use crate::error::{Context, Severity, SpoolError};
 use crate::finding::{Finding, Place, Trouble};
 use crate::journal::Journal;
-use crate::layout::{CONTROL_SOCKET, Dir, LOCK_FILE, LOST_AND_FOUND, VERSION_FILE, VERSION_TEXT, WorkerId};
+use crate::layout::{
+    CONTROL_SOCKET, Dir, FULL_FILE, LOCK_FILE, LOST_AND_FOUND, VERSION_FILE, VERSION_TEXT, WorkerId,
+};
 use crate::leftover::{journal_id, reported_id};
 use crate::message::{Damage, Unreadable};
 use crate::name::Name;
@@ -94,7 +96,7 @@ impl<'a> Look<'a> {
     fn look_at_top(&self, raw: &OsStr, status: &Status, troubles: &mut Troubles) {
         let kind = match raw.to_str() {
             _ if directory_named(raw).is_some() => Kind::Directory,
-            Some(VERSION_FILE | LOCK_FILE) => Kind::File,
+            Some(VERSION_FILE | LOCK_FILE | FULL_FILE) => Kind::File,
             Some(CONTROL_SOCKET) => Kind::Special,
             Some(LOST_AND_FOUND) => return,
             _ => return foreign(status, troubles),

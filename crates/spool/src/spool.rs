@@ -267,15 +267,19 @@ impl Spool {
         list.context(|| format!("list {dir}"))
     }
 
+    /// The directories of messages that are on their way.
+    pub(crate) fn passing_dirs(&self) -> Result<impl Iterator<Item = Dir> + use<>, SpoolError> {
+        let workers = self.storage.workers().context(|| "list claimed")?;
+        let claimed = workers.into_iter().map(Dir::Claimed);
+        Ok([Dir::Incoming].into_iter().chain(claimed).chain([Dir::Outbound, Dir::Waiting]))
+    }
+
     /// Calls `visit` for each accepted message, directory by directory.
     ///
     /// # Errors
     /// A directory can't be listed.
     pub fn scan_messages(&self, mut visit: impl FnMut(Dir, Name)) -> Result<(), SpoolError> {
-        let workers = self.storage.workers().context(|| "list claimed")?;
-        let claimed = workers.into_iter().map(Dir::Claimed);
-        let others = [Dir::Outbound, Dir::Waiting, Dir::Deferred];
-        for dir in [Dir::Incoming].into_iter().chain(claimed).chain(others) {
+        for dir in self.passing_dirs()?.chain([Dir::Deferred]) {
             self.scan(dir, |name, _| {
                 if let Some(name) = name {
                     visit(dir, name);

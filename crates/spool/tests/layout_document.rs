@@ -7,8 +7,8 @@ use std::collections::BTreeSet;
 
 use lazaret_envelope::LINE_BYTES_MAX;
 use lazaret_spool::layout::{
-    CLAIMED, CONTROL_SOCKET, DROP_WRITING, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX, TAKEN, VERSION_FILE,
-    VERSION_TEXT,
+    CLAIMED, CONTROL_SOCKET, DROP_WRITING, FULL_FILE, JOURNAL_SUFFIX, LOCK_FILE, REPORT_SUFFIX, TAKEN,
+    VERSION_FILE, VERSION_TEXT,
 };
 use lazaret_spool::{
     Dir, FINDINGS_MAX, INTERRUPTIONS_MAX, JOURNAL_WORDS, Remedy, STRIKES_MAX, Spool, Trouble,
@@ -60,7 +60,7 @@ fn what_is_made_is_what_is_described() {
 #[test]
 fn every_file_beside_the_messages_is_described() {
     let document = document();
-    for name in [VERSION_FILE, LOCK_FILE, CONTROL_SOCKET] {
+    for name in [VERSION_FILE, LOCK_FILE, CONTROL_SOCKET, FULL_FILE] {
         assert!(document.contains(&format!("| `{name}` |")), "{name}");
     }
     for name in [

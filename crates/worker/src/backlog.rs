@@ -89,14 +89,14 @@ impl Backlog {
         self.work.notify_all();
     }
 
-    /// Why nothing is handed out, if that is so.
+    /// Why nothing is handed out, if that is so, and what has it go on.
     #[must_use]
     pub fn paused(&self) -> Option<&'static str> {
         match *self.state() {
-            State { storm: true, .. } => {
-                Some("cells fail on the built-in message: a bad release or a bad host")
-            }
-            State { paused: true, .. } => Some("paused by an operator"),
+            State { storm: true, .. } => Some(
+                "cells fail on the built-in message: a bad release or a bad host; lazaret resume routing",
+            ),
+            State { paused: true, .. } => Some("paused by an operator; lazaret resume routing"),
             _ => None,
         }
     }

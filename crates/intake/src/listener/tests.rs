@@ -399,6 +399,22 @@ fn without_room_mail_is_put_off() {
 }
 
 #[test]
+fn while_the_queue_is_full_mail_is_put_off() {
+    let mut lab = Lab::new();
+    let mut client = lab.hello();
+    let [_, _, data] = client.talk(TRANSACTION);
+    assert!(data.starts_with("354"), "{data}");
+    testing::fill(&lab.place.spool);
+    let [end, mail] = client.talk("has begun\r\n.\r\nMAIL FROM:<a@example.org>\r\n");
+    assert!(end.starts_with("250 ") && mail.starts_with("452 4.3.1 too many messages"), "{end} {mail}");
+    assert_eq!(lab.refused(Reason::QueueFull), 1);
+    assert_eq!(lab.gate.closed(&lab.place.spool), Some("closed: too many messages in the queue"));
+    testing::unfill(&lab.place.spool);
+    assert!(client.send("now\r\n")[3].starts_with("250 "));
+    lab.stop(GRACE);
+}
+
+#[test]
 fn room_is_looked_at_from_the_sender_on() {
     let (enough, nothing_fits) = (Reserve { bytes: 0, inodes: 0 }, Reserve { bytes: u64::MAX, inodes: 0 });
     let mut lab = Lab::new();

@@ -81,7 +81,7 @@ struct Receiver<'s> {
 
 impl Receiver<'_> {
     fn offer(&self, offer: Offer<'_>, out: &mut Vec<u8>) {
-        match self.submission.look_for_room(self.spool, offer.announced()) {
+        match self.submission.expect_room(self.spool, offer.announced()) {
             Ok(()) => offer.accept(out),
             Err(error) => offer.refuse(&refusal(&error), out),
         }
@@ -91,7 +91,7 @@ impl Receiver<'_> {
         let origin = Origin { client: super::client(), ..begin.origin() };
         let target = self
             .submission
-            .look_for_room(self.spool, begin.announced())
+            .expect_room(self.spool, begin.announced())
             .and_then(|()| Ok(Target::open(self.spool, origin, begin.transaction().clone())?));
         match target {
             Ok(target) => {
@@ -132,6 +132,9 @@ impl Receiver<'_> {
 
 /// Whatever it is, it is ours: the client is to come back.
 fn refusal(error: &SubmitError) -> Reply {
-    let status = if matches!(error, SubmitError::NoRoom(_)) { [4, 3, 1] } else { [4, 3, 0] };
-    Reply::new(if status[2] == 1 { 452 } else { 451 }, status, error.to_string())
+    let (code, status) = match error {
+        SubmitError::NoRoom(_) | SubmitError::QueueFull(_) => (452, [4, 3, 1]),
+        _ => (451, [4, 3, 0]),
+    };
+    Reply::new(code, status, error.to_string())
 }

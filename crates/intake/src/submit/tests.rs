@@ -7,7 +7,7 @@ use lazaret_spool::Dir;
 use rustix::io::Errno;
 
 use super::*;
-use crate::testing::{Place, contents, names};
+use crate::testing::{Place, contents, fill, names, unfill};
 
 fn submission() -> Submission {
     Submission {
@@ -157,6 +157,10 @@ fn trouble_of_our_own_is_always_75() {
         assert_eq!(refused(&place, &submission(), &b"x\n"[..]).0, 75, "{what} {error}");
     }
     place.faults.mend();
+    fill(&place.spool);
+    let (code, text) = refused(&place, &submission(), &b"x\n"[..]);
+    assert!(code == 75 && text.starts_with("too many messages are queued in "), "{code} {text}");
+    unfill(&place.spool);
     assert_eq!(refused(&place, &submission(), Failing).0, 75);
     assert_eq!(refused(&place, &submission(), Cursor::new("x\n").chain(Failing)).0, 75);
     let missing = Spool::open(&place.folder.path().join("none")).unwrap_err();
@@ -364,5 +368,8 @@ fn a_problem_of_our_own_is_a_4xx_on_standard_output() {
         assert!(said.contains("\r\n451 4.3.0 ") && !said.contains("queued"), "{what}: {said}");
         place.faults.mend();
     }
+    fill(&place.spool);
+    let said = conversation(&place, SESSION);
+    assert!(said.contains("\r\n452 4.3.1 ") && !said.contains("queued as"), "{said}");
     assert_eq!(names(&place.spool, Dir::Incoming), [""; 0]);
 }

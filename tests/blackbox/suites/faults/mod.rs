@@ -44,6 +44,11 @@ const CASES: &[(Case, &[&str])] = &[
         &[page::TOO_LARGE_NOW],
     ),
     (Case::new("faults::no_inodes_are_left", room::no_inodes).needs(MOUNTS), &[page::NO_INODES]),
+    (Case::new("faults::queue_is_full", room::queue_is_full), &[page::QUEUE_FULL]),
+    (
+        Case::new("faults::queue_is_full_and_drop_stays_as_it_is", room::queue_is_full_for_drop),
+        &[page::QUEUE_FULL],
+    ),
     (
         Case::new("faults::nothing_fits_at_all", room::nothing_fits).needs(MOUNTS),
         &[page::NO_JOURNAL, page::NO_REPORT],

@@ -9,6 +9,7 @@ use std::path::Path;
 pub const DISK_FULL: &str = "The disk of the spool is full";
 pub const TOO_LARGE_NOW: &str = "A large message does not fit";
 pub const NO_INODES: &str = "No inodes are left";
+pub const QUEUE_FULL: &str = "Too many messages are queued";
 pub const QUOTA: &str = "A quota is reached";
 pub const NO_JOURNAL: &str = "Not even a journal fits";
 pub const NO_REPORT: &str = "Not even a report fits";

@@ -30,6 +30,12 @@ const MESSAGES_MAX: usize = 200;
 /// Keeps a quarter of the disk.
 const RESERVE: &str = "[intake]\nreserve = \"4MiB\"\nreserve_inodes = 50\n";
 
+/// What status says of them.
+const NO_ROOM: &str = "too little room in the spool";
+
+/// A queue that is soon full.
+const QUEUE: &str = "[intake]\nqueue_length = 8\n";
+
 /// For disks of which a case fills all.
 const NO_RESERVE: &str = "[intake]\nreserve = \"1KiB\"\nreserve_inodes = 1\n";
 
@@ -52,14 +58,17 @@ fn send_until_refused(client: &mut Client, bytes: usize) -> (Vec<String>, String
     panic!("{MESSAGES_MAX} messages fit on a small disk")
 }
 
-/// Intake closes while deliveries stand still, and opens once they go on.
-fn fills_up_and_goes_on(row: &str, bytes: usize, files: u64) {
-    let sink = Sink::start(Vec::new());
-    let lab = Lab::with(&Config::default().to(sink.address()).tables(RESERVE));
-    let _disk = Disk::in_memory(lab.path("spool"), DISK_BYTES, files);
+/// A lab whose mail goes to a next hop.
+fn lab_to(sink: &Sink, tables: &str) -> Lab {
+    Lab::with(&Config::default().to(sink.address()).tables(tables))
+}
+
+/// Intake closes while deliveries stand still, and opens once they go on. What the
+/// page says of the end stands in row `end`.
+fn fills_up_and_goes_on(lab: &Lab, sink: &Sink, [row, end]: [&str; 2], closed: &str, bytes: usize) {
     let mut daemon = lab.start();
     let pid = daemon.pid();
-    told(&lab, ["pause", "routing"]);
+    told(lab, ["pause", "routing"]);
     let (mut idle, mut client) = (connect(&daemon), connect(&daemon));
     let (mut ids, refusal) = send_until_refused(&mut client, bytes);
     assert!(ids.len() > 2, "hardly anything fits: {ids:?}");
@@ -71,11 +80,11 @@ fn fills_up_and_goes_on(row: &str, bytes: usize, files: u64) {
             other => panic!("{other:?}"),
         }
     }
-    assert_submit_puts_off(&lab);
-    assert_logged(&lab, row);
-    let status = cli(&lab, &["status"]).stdout;
-    assert!(status.contains("too little room"), "{status}");
-    told(&lab, ["resume", "routing"]);
+    assert_submit_puts_off(lab);
+    assert_logged(lab, row);
+    let status = cli(lab, &["status"]).stdout;
+    assert!(status.contains(&format!("intake PAUSED: closed: {closed}\n")), "{status}");
+    told(lab, ["resume", "routing"]);
     let opened = until(TIME_MAX, || match send(&mut idle, 1, 100) {
         Heard::Queued(id) => {
             ids.push(id);
@@ -88,18 +97,57 @@ fn fills_up_and_goes_on(row: &str, bytes: usize, files: u64) {
     let Heard::Queued(id) = send(&mut client, 2, 100) else { panic!("the other session does not go on") };
     ids.push(id);
     assert!(until(TIME_MAX, || sink.taken().len() == ids.len()), "{} of {}", sink.taken().len(), ids.len());
-    assert_eq!(page::lines_of_the_end_in(page::DISK_FULL, &lab.log()), 1);
+    assert_eq!(page::lines_of_the_end_in(end, &lab.log()), 1);
     assert!(until(TIME_MAX, || lab.spool().passing().is_empty()), "{:?}", lab.spool().passing());
     assert!(daemon.is_alive() && daemon.pid() == pid);
     assert_eq!(daemon.terminate().code(), Some(0));
 }
 
 pub fn disk_is_full() {
-    fills_up_and_goes_on(page::DISK_FULL, MESSAGE_BYTES, 10_000);
+    let sink = Sink::start(Vec::new());
+    let lab = lab_to(&sink, RESERVE);
+    let _disk = Disk::in_memory(lab.path("spool"), DISK_BYTES, 10_000);
+    fills_up_and_goes_on(&lab, &sink, [page::DISK_FULL; 2], NO_ROOM, MESSAGE_BYTES);
 }
 
 pub fn no_inodes() {
-    fills_up_and_goes_on(page::NO_INODES, 100, DISK_FILES);
+    let sink = Sink::start(Vec::new());
+    let lab = lab_to(&sink, RESERVE);
+    let _disk = Disk::in_memory(lab.path("spool"), DISK_BYTES, DISK_FILES);
+    fills_up_and_goes_on(&lab, &sink, [page::NO_INODES, page::DISK_FULL], NO_ROOM, 100);
+}
+
+pub fn queue_is_full() {
+    let sink = Sink::start(Vec::new());
+    let lab = lab_to(&sink, QUEUE);
+    fills_up_and_goes_on(&lab, &sink, [page::QUEUE_FULL; 2], "too many messages in the queue", 100);
+}
+
+/// What others have put into `drop/` stays there, a stop and a start change nothing,
+/// and `--drain` works off what there is.
+pub fn queue_is_full_for_drop() {
+    let sink = Sink::start(Vec::new());
+    let lab = lab_to(&sink, QUEUE);
+    let drop_in = |name: &str| {
+        let text = format!("lazaret-envelope 1\nsender <{SENDER}>\nrecipient <{RECIPIENT}>\nend\n");
+        let hidden = lab.path("spool/drop").join(format!(".{name}"));
+        std::fs::write(&hidden, text).expect("failed to write a file");
+        std::fs::rename(&hidden, lab.path("spool/drop").join(name)).expect("failed to rename it");
+    };
+    let daemon = lab.start();
+    told(&lab, ["pause", "routing"]);
+    let (ids, _) = send_until_refused(&mut connect(&daemon), 100);
+    drop_in("first");
+    assert_eq!(daemon.terminate().code(), Some(0));
+    assert_submit_puts_off(&lab);
+    let dropped = || lab.spool().names("drop");
+    assert_eq!(dropped(), ["first"]);
+    assert!(lab.path("spool/full").exists() && sink.taken().is_empty());
+    lab.drain();
+    assert!(!lab.path("spool/full").exists());
+    let total = ids.len() + 1;
+    assert!(until(TIME_MAX, || sink.taken().len() == total), "{} of {total}", sink.taken().len());
+    assert_eq!(dropped(), Vec::<String>::new());
 }
 
 /// Announced or not, a message that would use up the reserve is put off, and the
