@@ -11,7 +11,6 @@ use std::process::{Command, ExitStatus, Stdio};
 use std::sync::mpsc::{self, Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant};
 
-use crate::lab::LAZARET;
 use crate::process::{self, Owned};
 
 /// Longest time until the daemon says that it is ready, recovery included.
@@ -76,9 +75,9 @@ pub enum Logged {
 
 impl Daemon {
     /// Starts `lazaret run`.
-    pub fn spawn(config: &Path, log: &Path, logged: Logged) -> Starting {
+    pub fn spawn(program: &Path, config: &Path, log: &Path, logged: Logged) -> Starting {
         let stderr = File::create(log).unwrap_or_else(|error| panic!("failed to create {log:?}: {error}"));
-        let mut command = Command::new(LAZARET);
+        let mut command = Command::new(program);
         command.args(["run", "--config"]).arg(config);
         if logged == Logged::Costs {
             command.args(["--log-format", "json"]).env("LAZARET_LOG", "info,lazaret_worker=debug");
@@ -88,7 +87,7 @@ impl Daemon {
             .stdout(Stdio::piped())
             .stderr(stderr)
             .spawn()
-            .unwrap_or_else(|error| panic!("failed to start {LAZARET}: {error}"));
+            .unwrap_or_else(|error| panic!("failed to start {program:?}: {error}"));
         let mut child = Owned(child);
         let lines = lines_of(child.0.stdout.take().expect("stdout is a pipe"));
         Starting { child, lines, log: log.to_owned() }

@@ -197,13 +197,20 @@ impl Lab {
         self.launch(Logged::Usual)
     }
 
+    /// Starts the daemon from a copy of the program that is the case's own to spoil.
+    pub fn start_copy(&self) -> (Daemon, PathBuf) {
+        let copy = self.path("lazaret");
+        std::fs::copy(LAZARET, &copy).expect("failed to copy the program");
+        (ready(Daemon::spawn(&copy, &self.config(), &self.next_log(), Logged::Usual).ready()), copy)
+    }
+
     fn launch(&self, logged: Logged) -> Result<Daemon, NotReady> {
-        Daemon::spawn(&self.config(), &self.next_log(), logged).ready()
+        Daemon::spawn(Path::new(LAZARET), &self.config(), &self.next_log(), logged).ready()
     }
 
     /// Starts the daemon with another configuration file, and waits for nothing.
     pub fn spawn(&self, config: &Path) -> Starting {
-        Daemon::spawn(config, &self.next_log(), Logged::Usual)
+        Daemon::spawn(Path::new(LAZARET), config, &self.next_log(), Logged::Usual)
     }
 
     fn next_log(&self) -> PathBuf {

@@ -7,35 +7,47 @@
 use std::path::Path;
 
 use lazaret_delivery::TransportConfig;
+use lazaret_envelope::{ByteSize, Span};
 use lazaret_intake::ListenAddress;
+use lazaret_route::Limits;
+use lazaret_worker::WorkersConfig;
 
 use crate::Config;
 
 /// A value that would stop all mail: the key's path, and what is wrong with it.
 pub type Wrong = (String, String);
 
-/// The first value that is less than anything could work with.
+/// The first value that is less than anything could work with, and less than the
+/// message needs on which each cell proves itself: with it, all mail would fault, and
+/// be blamed for what is the configuration's fault.
 pub fn too_small(config: &Config) -> Option<Wrong> {
     let workers = &config.workers;
-    let limits = &workers.limits;
-    let size = |value: usize| u64::try_from(value).unwrap_or(u64::MAX);
-    let millis = |span: lazaret_envelope::Span| u64::try_from(span.0.as_millis()).unwrap_or(u64::MAX);
-    let nothing = "every message would be deferred";
-    let rows: [(&str, u64, &str, &str); 11] = [
-        ("count", workers.count.into(), "1", "nobody would route mail"),
-        ("max_size", workers.max_size.0, "1B", "no message would be taken in"),
-        ("memory", workers.memory.0, "1B", nothing),
-        ("cpu_time", millis(workers.cpu_time), "1ms", nothing),
-        ("wall_time", millis(workers.wall_time), "1ms", nothing),
-        ("limits.recipients", size(limits.recipients), "1", nothing),
-        ("limits.header_bytes", size(limits.header_bytes), "1", nothing),
-        ("limits.header_count", size(limits.header_count), "1", nothing),
-        ("limits.parts", size(limits.parts), "1", "a message of one part has 1"),
-        ("limits.nesting", size(limits.nesting), "1", "a message of one part has 1"),
-        ("limits.hops", size(limits.hops), "1", "what any MTA has passed on would be refused"),
+    let (limits, least) = (&workers.limits, Limits::LEAST);
+    let of = |value: ByteSize, least: ByteSize| (value < least).then(|| least.to_string());
+    let no_time = |span: Span| span.0.is_zero().then(|| "1ms".to_owned());
+    let limit = |value: usize, least: usize| (value < least).then(|| least.to_string());
+    let none_fits = "parsing the least of mail needs that, so every message would be deferred";
+    let none_has_less = "any mail has that, so every message would be deferred";
+    let (memory, max_size) = (WorkersConfig::MEMORY_LEAST, WorkersConfig::MAX_SIZE_LEAST);
+    let rows = [
+        ("count", (workers.count < 1).then(|| "1".to_owned()), "nobody would route mail"),
+        ("max_size", of(workers.max_size, max_size), "hardly any message would be taken in"),
+        ("memory", of(workers.memory, memory), none_fits),
+        ("cpu_time", no_time(workers.cpu_time), none_fits),
+        ("wall_time", no_time(workers.wall_time), none_fits),
+        ("limits.recipients", limit(limits.recipients, least.recipients), none_has_less),
+        ("limits.header_bytes", limit(limits.header_bytes, least.header_bytes), none_has_less),
+        ("limits.header_count", limit(limits.header_count, least.header_count), none_has_less),
+        ("limits.parts", limit(limits.parts, least.parts), "one text with one attachment has that"),
+        ("limits.nesting", limit(limits.nesting, least.nesting), "one text with one attachment has that"),
+        ("limits.hops", limit(limits.hops, least.hops), "what any MTA has passed on would be refused"),
     ];
-    rows.into_iter().find(|(_, value, ..)| *value == 0).map(|(key, _, least, why)| {
-        (format!("workers.{key}"), format!("[workers] {key}: must be at least {least}: {why}"))
+    rows.into_iter().find_map(|(key, least, why)| {
+        let what = format!(
+            "[workers] {key}: must be at least {}: {why}; raise it, or leave it out for the default",
+            least?
+        );
+        Some((format!("workers.{key}"), what))
     })
 }
 
@@ -87,13 +99,26 @@ mod tests {
     fn what_stops_all_mail_is_refused_with_its_place() {
         for (text, start, part) in [
             ("[workers]\ncount = 0\n", "lazaret.toml:2:9: ", "count: must be at least 1"),
-            ("[workers]\nmax_size = \"0B\"\n", "lazaret.toml:2:12: ", "at least 1B"),
-            ("[workers]\nmemory = \"0B\"\n", "lazaret.toml:2:10: ", "every message would be deferred"),
+            ("[workers]\nmax_size = \"1023B\"\n", "lazaret.toml:2:12: ", "at least 1KiB"),
+            ("[workers]\nmemory = \"1KiB\"\n", "lazaret.toml:2:10: ", "memory: must be at least 64KiB"),
             ("[workers]\ncpu_time = \"0s\"\n", "lazaret.toml:2:12: ", "at least 1ms"),
             ("[workers]\nwall_time = \"0s\"\n", "lazaret.toml:2:13: ", "at least 1ms"),
-            ("[workers.limits]\nheader_count = 0\n", "lazaret.toml:2:16: ", "limits.header_count"),
-            ("[workers.limits]\nnesting = 0\n", "lazaret.toml:2:11: ", "a message of one part has 1"),
-            ("[workers]\nlimits = { parts = 0 }\n", "lazaret.toml:2:20: ", "limits.parts"),
+            (
+                "[workers.limits]\nheader_count = 1\n",
+                "lazaret.toml:2:16: ",
+                "limits.header_count: must be at least 5",
+            ),
+            (
+                "[workers.limits]\nheader_bytes = 9\n",
+                "lazaret.toml:2:16: ",
+                "every message would be deferred",
+            ),
+            (
+                "[workers.limits]\nnesting = 1\n",
+                "lazaret.toml:2:11: ",
+                "at least 2: one text with one attachment",
+            ),
+            ("[workers]\nlimits = { parts = 2 }\n", "lazaret.toml:2:20: ", "leave it out for the default"),
             ("[workers.limits]\nhops = 0\n", "lazaret.toml:2:8: ", "any MTA"),
             ("\nspool = \"\"\n", "lazaret.toml:2:9: ", "spool: name a folder"),
         ] {

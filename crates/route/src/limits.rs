@@ -40,6 +40,20 @@ pub struct Limits {
     pub hops: usize,
 }
 
+impl Limits {
+    /// What any mail has, and the message on which each cell proves itself: with less
+    /// of anything, mail would be deferred whatever it is.
+    pub const LEAST: Self = Self {
+        recipients: 1,
+        header_bytes: 158,
+        header_count: 5,
+        address_tokens: 0,
+        parts: 3,
+        nesting: 2,
+        hops: 1,
+    };
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -86,6 +86,13 @@ const WALL_PER_CPU: u32 = 10;
 const MIB: u64 = 1 << 20;
 
 impl WorkersConfig {
+    /// Least `memory`: some times what parsing the built-in message takes, on which
+    /// each cell proves itself. Mail of a few KiB needs no more.
+    pub const MEMORY_LEAST: ByteSize = ByteSize(64 << 10);
+
+    /// Least `max_size`: real mail is hardly ever smaller.
+    pub const MAX_SIZE_LEAST: ByteSize = ByteSize(1 << 10);
+
     /// Workers that judge mail at full speed at a time.
     #[must_use]
     pub fn workers(&self) -> u16 {

@@ -7,6 +7,7 @@
 //! to recover, and never make a system call that is not on the jail's list.
 
 use std::convert::Infallible;
+use std::ffi::CStr;
 use std::io::{self, Read, Write};
 use std::net::Shutdown;
 use std::os::fd::{AsFd, FromRawFd, OwnedFd};
@@ -49,7 +50,12 @@ pub fn main() -> ! {
     }
 }
 
+/// What ps(1) and top(1) call a cell; without it, by the number of the descriptor that
+/// it was started from.
+const NAME: &CStr = c"lazaret-cell";
+
 fn run() -> io::Result<Infallible> {
+    rustix::thread::set_name(NAME)?;
     // SAFETY: descriptor 0 was given to this process to own, and nothing reads
     // standard input by another way.
     let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });

@@ -55,4 +55,6 @@ pub use machine::{Available, Fit, FitError, Permit, Permits};
 pub use pool::{Pool, PreparedPool, Routed, StartError, WorkerStatus};
 pub use repeats::RepeatsStatus;
 #[doc(hidden)]
+pub use selftest::MESSAGE as BUILT_IN_MESSAGE;
+#[doc(hidden)]
 pub use specimen::{Fate, Specimen};

@@ -19,8 +19,10 @@ use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
 use crate::stop::Stop;
 
-/// Small, and with a little of everything that real mail has.
-const MESSAGE: &str = "From: Lazaret <postmaster@localhost>\r\n\
+/// Small, and with a little of everything that real mail has. What it needs is the
+/// least that can be configured: [`Limits::LEAST`](lazaret_route::Limits::LEAST),
+/// [`MEMORY_LEAST`](crate::WorkersConfig::MEMORY_LEAST).
+pub const MESSAGE: &str = "From: Lazaret <postmaster@localhost>\r\n\
     To: postmaster@localhost\r\n\
     Subject: =?utf-8?q?Self-test?=\r\n\
     MIME-Version: 1.0\r\n\
@@ -122,6 +124,40 @@ impl SelfTest {
                 Some(note) => format!("{ended:?} at stage {}: {note}", judged.stage),
                 None => format!("{ended:?} at stage {}", judged.stage),
             }))),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use lazaret_route::{Facts, FactsError, Limits, RouteConfig, RouteTable};
+
+    use super::*;
+
+    /// Judges the message with a route that asks for everything.
+    fn judge(limits: &Limits) -> Result<(), FactsError> {
+        let asks = "part_type = \"application/x-never\"\ndeliver = \"x\"\n";
+        let route: RouteConfig = toml::from_str(asks).unwrap();
+        let table = RouteTable::compile(&[route]).unwrap();
+        let to: Address = "postmaster@localhost".parse().unwrap();
+        let transaction = Transaction { recipients: vec![to.into()], ..Transaction::default() };
+        table.judge(&transaction, &mut Facts::new(MESSAGE.as_bytes(), limits, &mut |_| ())).map(drop)
+    }
+
+    #[test]
+    fn the_least_limits_are_those_that_it_keeps() {
+        let least = Limits::LEAST;
+        assert_eq!(judge(&least), Ok(()));
+        for (expected, limits) in [
+            ("recipients", Limits { recipients: least.recipients - 1, ..least.clone() }),
+            ("header_bytes", Limits { header_bytes: least.header_bytes - 1, ..least.clone() }),
+            ("header_count", Limits { header_count: least.header_count - 1, ..least.clone() }),
+            ("parts", Limits { parts: least.parts - 1, ..least.clone() }),
+            ("nesting", Limits { nesting: least.nesting - 1, ..least.clone() }),
+        ] {
+            let refused = judge(&limits);
+            let of_it = matches!(&refused, Err(FactsError::Limit { name, .. }) if *name == expected);
+            assert!(of_it, "{expected}: {refused:?}");
         }
     }
 }

@@ -25,6 +25,7 @@ use crate::stop::Stop;
 #[derive(Debug)]
 pub struct Specimen {
     program: Program,
+    config: WorkersConfig,
     setup: Setup,
     cell: Option<Cell>,
     self_test: SelfTest,
@@ -65,9 +66,9 @@ impl Specimen {
     fn of(program: Program, routes: Vec<RouteConfig>, config: WorkersConfig) -> Result<Self, CellError> {
         let prepare = || -> io::Result<_> { Ok((SelfTest::new()?, Stop::new()?)) };
         let (self_test, stop) = prepare().map_err(CellError::Start)?;
-        let setup = Setup { routes, limits: config.limits, jail: config.jail };
+        let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let cell = Some(self_test.start(&program, &setup, &stop)?);
-        Ok(Self { program, setup, cell, self_test, stop })
+        Ok(Self { program, config, setup, cell, self_test, stop })
     }
 
     /// How its jail is.
@@ -93,7 +94,7 @@ impl Specimen {
         Ok(())
     }
 
-    /// Has a message judged within its default budget, in a new cell if the last
+    /// Has a message judged within its budget, in a new cell if the last
     /// one has ended.
     ///
     /// # Errors
@@ -120,7 +121,7 @@ impl Specimen {
         };
         let recipients = transaction.recipients.len();
         let size = content.len() as u64;
-        let allowance = Allowance::new(WorkersConfig::default().budget(size), size);
+        let allowance = Allowance::new(self.config.budget(size), size);
         let mut judged =
             cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, &mut |_| Ok(()));
         self.cell = judged.cell.take();

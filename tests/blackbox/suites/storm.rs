@@ -1,11 +1,15 @@
-//! When cells don't work at all: a bad release, a bad host, a limit that no mail
-//! keeps. No message must be blamed for that.
+//! When cells don't work at all: a bad release, a bad host. No message must be blamed
+//! for that. A limit that no mail keeps would look the same and is refused.
 
+use std::fs::Permissions;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
 use std::time::Duration;
 
 use serde_json::Value;
 
 use crate::cgroup::{Controller, Group};
+use crate::daemon::Daemon;
 use crate::lab::{Config, Lab, cli, submitted};
 use crate::process::kill_descendant;
 use crate::spooldir::has_strike;
@@ -14,6 +18,9 @@ use crate::wait::until;
 
 /// Longest wait for something that takes a few seconds at most.
 const TIME_MAX: Duration = Duration::from_secs(60);
+
+/// Exit status for a configuration that is wrong (sysexits(3)).
+const CONFIG: i32 = 78;
 
 /// Messages that are there during a storm.
 const MESSAGES: usize = 20;
@@ -24,6 +31,7 @@ const MESSAGE: &[u8] = b"From: sender@example.com\nTo: desk@example.org\nSubject
 /// The cases.
 pub fn cases() -> Vec<Case> {
     vec![
+        Case::new("storm::program_that_does_not_start", program_that_does_not_start),
         Case::new("storm::limit_that_no_mail_keeps", limit_that_no_mail_keeps),
         Case::new("storm::host_without_processes", host_without_processes)
             .needs(&[Needs::Group(Controller::Pids)]),
@@ -55,18 +63,64 @@ fn assert_all_arrive(lab: &Lab, ids: &[String]) {
     assert!(arrived, "not everything arrives: {:?}", lab.spool().passing());
 }
 
-fn limit_that_no_mail_keeps() {
-    let one_field = "limits = { header_count = 1 }\n";
-    let by_subject = "header = { Subject = \"never so\" }\ndeliver = \"mailboxes\"\n";
-    let lab = Lab::with(&Config::default().workers(one_field).route(by_subject));
-    let daemon = lab.start();
+/// What a new cell is started from can't be executed any more; those that there are
+/// end. Whoever wants mail judged has no cell that proves itself.
+pub fn spoil(daemon: &Daemon, program: &Path) {
+    set_mode(program, 0o644);
+    for cell in daemon.cells() {
+        kill_descendant(cell);
+    }
+}
+
+/// The program can be executed again.
+pub fn mend(program: &Path) {
+    set_mode(program, 0o755);
+}
+
+fn set_mode(program: &Path, mode: u32) {
+    std::fs::set_permissions(program, Permissions::from_mode(mode)).expect("failed to change a mode");
+}
+
+fn program_that_does_not_start() {
+    let lab = Lab::with(&Config::parsing_everything());
+    let (daemon, program) = lab.start_copy();
+    let first = submit_all(&lab);
+    assert_all_arrive(&lab, &first);
+    spoil(&daemon, &program);
     let ids = submit_all(&lab);
     assert!(until(TIME_MAX, || routing_paused(&lab).is_some()), "claiming goes on");
     assert_nobody_is_blamed(&lab);
+    assert!(lab.log().contains("ALARM"), "{}", lab.log_tail());
     assert_eq!(daemon.terminate().code(), Some(0));
-    lab.configure(&Config::default().route(by_subject));
+    assert_nobody_is_blamed(&lab);
     let daemon = lab.start();
     assert_all_arrive(&lab, &ids);
+    assert_nobody_is_blamed(&lab);
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// It would look like a bad release, and is a bad configuration: it is refused before
+/// it can do harm, at start, at a reload, and when it is asked about.
+fn limit_that_no_mail_keeps() {
+    let lab = Lab::new();
+    let daemon = lab.start();
+    for (lines, key, least) in [
+        ("limits = { header_count = 1 }\n", "limits.header_count", "at least 5:"),
+        ("limits = { parts = 1 }\n", "limits.parts", "at least 3:"),
+        ("memory = \"1KiB\"\n", "memory", "at least 64KiB:"),
+    ] {
+        lab.configure(&Config::default().workers(lines));
+        let Err(start) = lab.try_start() else { panic!("{lines}: it starts") };
+        assert_eq!(start.status.and_then(|status| status.code()), Some(CONFIG), "{start:?}");
+        let [checked, reloaded] = [&["config", "check"][..], &["reload"]].map(|args| cli(&lab, args));
+        assert_eq!((checked.code, reloaded.code), (Some(CONFIG), Some(CONFIG)), "{checked:?} {reloaded:?}");
+        for said in [&start.log, &checked.stderr, &reloaded.stderr] {
+            let told = said.contains(&format!("[workers] {key}: must be {least}"));
+            assert!(told && said.contains("lazaret.toml:9:") && said.contains("raise it"), "{said}");
+        }
+        lab.configure(&Config::default());
+        assert_all_arrive(&lab, &[submitted(&lab, RECIPIENT, MESSAGE)]);
+    }
     assert_nobody_is_blamed(&lab);
     assert_eq!(daemon.terminate().code(), Some(0));
 }

@@ -5,9 +5,12 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
 
-use lazaret_worker::{JailMode, Specimen};
+use lazaret_envelope::{Address, ByteSize, Cause, Transaction};
+use lazaret_route::{Globs, RouteConfig};
+use lazaret_worker::{BUILT_IN_MESSAGE, Fate, JailMode, Specimen, WorkersConfig};
 use libtest_mimic::{Failed, Trial};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
@@ -18,6 +21,7 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     [
         Trial::test("cell::jailed as seen from outside", jailed),
         Trial::test("cell::free when asked for", free),
+        Trial::test("cell::least memory is enough for the built-in message", least_memory),
         Trial::test("cell::without Landlock", without_landlock),
         Trial::test("cell::without seccomp", without_seccomp),
         Trial::test("cell::without close_range", without_close_range),
@@ -39,11 +43,14 @@ fn jailed() -> Result<(), Failed> {
     let threads: Vec<_> = fs::read_dir(format!("{process}/task"))?.collect::<Result<_, _>>()?;
     assert_eq!(threads.len(), 2, "one that waits and one that parses");
     for thread in threads {
+        assert_eq!(value(&thread.path().join("comm").display().to_string(), ""), "lazaret-cell");
         let status = thread.path().join("status").display().to_string();
         for (key, expected) in [("Seccomp:", "2"), ("NoNewPrivs:", "1"), ("CapEff:", "0000000000000000")] {
             assert_eq!(value(&status, key), expected, "{key} {status}");
         }
     }
+    let command = fs::read(format!("{process}/cmdline"))?;
+    assert!(command.starts_with(b"lazaret-cell\0"), "{}", String::from_utf8_lossy(&command));
     for (key, expected) in [
         ("Max open files", "4 4 files"),
         ("Max core file size", "0 0 bytes"),
@@ -78,6 +85,25 @@ fn free() -> Result<(), Failed> {
         value(&format!("/proc/{}/status", cell.pid()), "Seccomp:"),
         value("/proc/self/status", "Seccomp:")
     );
+    Ok(())
+}
+
+/// The least memory that can be configured is enough for the least of mail, with
+/// some to spare, and not for nothing at all.
+fn least_memory() -> Result<(), Failed> {
+    let least = WorkersConfig::MEMORY_LEAST.0;
+    let judge = |memory: u64| -> Result<Fate, Failed> {
+        let config =
+            WorkersConfig { memory: ByteSize(memory), memory_per_byte: 0, ..WorkersConfig::default() };
+        let never = Some(Globs::One("application/x-never".to_owned()));
+        let asks = RouteConfig { part_type: never, deliver: Some("x".to_owned()), ..RouteConfig::default() };
+        let mut cell = Specimen::start_at(Path::new("/proc/self/exe"), vec![asks], config)?;
+        let to: Address = "postmaster@localhost".parse().expect("an address");
+        let transaction = Transaction { recipients: vec![to.into()], ..Transaction::default() };
+        Ok(cell.judge_message(&transaction, BUILT_IN_MESSAGE.as_bytes())?)
+    };
+    assert!(matches!(judge(least / 2)?, Fate::Verdict(_)), "{:?}", judge(least / 2)?);
+    assert!(matches!(judge(least / 64)?, Fate::Fault(Cause::Memory, _)), "{:?}", judge(least / 64)?);
     Ok(())
 }
 
