@@ -230,7 +230,16 @@ pub enum DeferredCommand {
 #[derive(Debug, Subcommand)]
 pub enum ConfigCommand {
     /// Say whether the configuration is right; if not: file, line, column, and what to do
-    Check,
+    ///
+    /// Looks at this machine as well, as the user who asks: whether there is enough
+    /// memory, and files, users and disk are as they have to be. What is wrong would
+    /// keep the router from starting: exit status 78.
+    #[command(verbatim_doc_comment)]
+    Check {
+        /// As JSON
+        #[arg(long)]
+        json: bool,
+    },
     /// Show every value in force, and where it comes from
     Show {
         /// As JSON

@@ -7,13 +7,14 @@ use std::io::{self, Read};
 use std::path::Path;
 use std::process::ExitCode;
 
+mod here;
 mod show;
 
 pub use lazaret_operator::{Config, EMBEDDED};
 pub use show::show;
 
 use lazaret_operator::{ConfigError, Source};
-use lazaret_worker::{Available, Fit};
+use serde::Serialize;
 
 use crate::exit::{self, Failure};
 use crate::paths;
@@ -43,7 +44,7 @@ fn load_with_text(named: Option<&Path>) -> Result<(Config, String), ConfigError>
         }
         text => (Some(asked), text),
     };
-    let shown = file.map_or("embedded default".to_owned(), |file| file.display().to_string());
+    let shown = shown(file);
     let io = |what: &str, error: io::Error| ConfigError::whole(&shown, format!("{what}: {error}"));
     let text = text.map_err(|error| io("can't be read", error))?;
     let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
@@ -62,22 +63,75 @@ fn read(file: &Path) -> io::Result<String> {
     Ok(text)
 }
 
-/// `lazaret config check`
-pub fn check(named: Option<&Path>) -> Result<ExitCode, Failure> {
-    let config = load(named)?;
-    let file =
-        config.file.as_ref().map_or("the embedded default".to_owned(), |file| file.display().to_string());
-    let fit = Available::of_this_process().map(|available| Fit::check(&config.workers, &available));
-    let too_small = fit.ok().and_then(Result::err).map(|error| format!("on this machine: {error}"));
-    let tls = config.listen.iter().filter_map(|listen| listen.tls.as_ref()?.read().err());
-    let no_tls = tls.map(|error| format!("on this machine: {error}"));
-    let delivery = config.delivery();
-    let no_files = delivery.wrong_files().map(|error| format!("on this machine: {error}"));
-    for warning in config.warnings().into_iter().chain(too_small).chain(no_tls).chain(no_files) {
-        exit::print(format_args!("{file}: warning: {warning}\n"))?;
+/// The same for a daemon: what this machine lacks for it is wrong, too.
+pub fn load_to_run(named: Option<&Path>) -> Result<Config, ConfigError> {
+    let (config, text) = load_with_text(named)?;
+    let file = shown(config.file.as_deref());
+    match here::lacking(&config, &Source { file: &file, text: &text }).into_iter().next() {
+        Some(wrong) => Err(wrong),
+        None => Ok(config),
     }
-    exit::print(format_args!("{file}: all right\n"))?;
-    Ok(ExitCode::SUCCESS)
+}
+
+/// What a configuration that is right may still be asked about: nothing of it keeps a
+/// daemon from starting.
+pub fn warnings(config: &Config) -> Vec<String> {
+    config.warnings().into_iter().chain(here::warnings(config)).collect()
+}
+
+/// How a configuration's file is called.
+fn shown(file: Option<&Path>) -> String {
+    file.map_or("embedded default".to_owned(), |file| file.display().to_string())
+}
+
+/// What came of a look at a configuration.
+#[derive(Debug, Serialize)]
+struct Checked {
+    file: String,
+    /// Whether a daemon would start with it.
+    right: bool,
+    wrong: Vec<Wrong>,
+    warnings: Vec<String>,
+}
+
+/// Something that keeps a daemon from starting.
+#[derive(Debug, Serialize)]
+struct Wrong {
+    /// Both from 1; none where it is no matter of a certain place.
+    line: Option<usize>,
+    column: Option<usize>,
+    what: String,
+}
+
+/// `lazaret config check`
+pub fn check(named: Option<&Path>, as_json: bool) -> Result<ExitCode, Failure> {
+    let (file, wrong, warnings) = match load_with_text(named) {
+        Ok((config, text)) => {
+            let file = shown(config.file.as_deref());
+            let wrong = here::lacking(&config, &Source { file: &file, text: &text });
+            (file, wrong, warnings(&config))
+        }
+        Err(error) => (error.file().to_owned(), vec![error], Vec::new()),
+    };
+    let right = wrong.is_empty();
+    if as_json {
+        let place = |error: &ConfigError| error.place().unzip();
+        let wrong = wrong.iter().map(|error| {
+            let (line, column) = place(error);
+            Wrong { line, column, what: error.what().to_owned() }
+        });
+        exit::print_json(&Checked { file, right, wrong: wrong.collect(), warnings })?;
+    } else {
+        let warnings = warnings.iter().map(|warning| format!("{file}: warning: {warning}\n"));
+        exit::print(warnings.collect::<String>())?;
+        for error in wrong {
+            Failure::from(error).report();
+        }
+        if right {
+            exit::print(format_args!("{file}: all right\n"))?;
+        }
+    }
+    Ok(if right { ExitCode::SUCCESS } else { ExitCode::from(exit::CONFIG) })
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ use std::process::ExitCode;
 
 use lazaret_delivery::BounceError;
 use lazaret_spool::{OpenError, OperatorError, Severity, SpoolError, TakeError};
+use serde::Serialize;
 
 /// `run --drain`: mail is left waiting or was deferred; `check`: something is wrong.
 pub const LEFT_OVER: u8 = 1;
@@ -127,4 +128,9 @@ pub fn print(text: impl fmt::Display) -> Result<(), Failure> {
         }
         _ => Ok(()),
     }
+}
+
+/// Prints a value as JSON.
+pub fn print_json(value: &impl Serialize) -> Result<(), Failure> {
+    print(serde_json::to_string_pretty(value).expect("numbers and strings are JSON") + "\n")
 }

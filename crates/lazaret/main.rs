@@ -71,7 +71,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
     match cli.command {
         Command::Run { drain } => {
             log::start(cli.log_format);
-            run::run(config()?, drain)
+            run::run(config::load_to_run(cli.config.as_deref())?, drain)
         }
         // Options of ours stood before it; what stands behind is sendmail's.
         Command::Submit { arguments } => {
@@ -86,7 +86,7 @@ fn command(cli: Cli) -> Result<ExitCode, Failure> {
         Command::Init { file } => init::command(&file),
         Command::Man { folder } => manual::man(&folder),
         Command::Completions { shell } => manual::completions(shell),
-        Command::Config(ConfigCommand::Check) => config::check(cli.config.as_deref()),
+        Command::Config(ConfigCommand::Check { json }) => config::check(cli.config.as_deref(), json),
         Command::Config(ConfigCommand::Show { json }) => config::show(cli.config.as_deref(), json),
     }
 }

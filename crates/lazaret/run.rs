@@ -21,7 +21,7 @@ use lazaret_worker::Backlog;
 use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 use tracing::{error, info, warn};
 
-use crate::config::Config;
+use crate::config::{self, Config};
 use crate::control::{self, Answer, Asked, Part, Request};
 use crate::engine::{Engine, OnBroken, Prepared};
 use crate::exit::{self, Failure};
@@ -59,7 +59,7 @@ const SESSION_GRACE: Duration = Duration::from_secs(2);
 
 /// `lazaret run`
 pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
-    for warning in config.warnings() {
+    for warning in config::warnings(&config) {
         warn!("configuration: {warning}");
     }
     let owner = Owner::take(Spool::create(&config.spool)?)?;

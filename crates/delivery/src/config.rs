@@ -11,6 +11,7 @@ mod smtp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use lazaret_envelope::Span;
 use serde::{Deserialize, Serialize};
 
 use crate::maildir::Template;
@@ -198,8 +199,12 @@ impl Config {
         if !(needed..=CONNECTIONS_MAX).contains(&self.connections) {
             return Err(ConfigError::Connections { found: self.connections, needed });
         }
-        if self.retry.first.is_zero() || self.retry.first > self.retry.max {
-            return Err(ConfigError::Retry);
+        let RetryConfig { first, max, .. } = self.retry;
+        if first.is_zero() {
+            return Err(ConfigError::RetryFirst);
+        }
+        if first > max {
+            return Err(ConfigError::RetryMax { first: Span(first), max: Span(max) });
         }
         if self.retry.attempts == 0 {
             return Err(ConfigError::Attempts);
@@ -215,9 +220,20 @@ impl Config {
         self.read_each().collect::<Result<_, _>>().map(Files)
     }
 
-    /// What is wrong with the files that transports name.
-    pub fn wrong_files(&self) -> impl Iterator<Item = ConfigError> {
-        self.read_each().filter_map(Result::err)
+    /// What transports name and this machine has not, or not as it has to be: files,
+    /// and users as whom programs are to run.
+    pub fn wrong_here(&self) -> impl Iterator<Item = ConfigError> {
+        let nobody = self.transports.iter().filter_map(|(name, transport)| match transport {
+            TransportConfig::Pipe(pipe) => {
+                let source = pipe.runs_as_somebody().err()?;
+                Some(ConfigError::Pipe { transport: name.clone(), source })
+            }
+            TransportConfig::Maildir(_)
+            | TransportConfig::Smtp(_)
+            | TransportConfig::Lmtp(_)
+            | TransportConfig::Discard(_) => None,
+        });
+        self.read_each().filter_map(Result::err).chain(nobody)
     }
 
     fn read_each(&self) -> impl Iterator<Item = Result<(String, Security), ConfigError>> {

@@ -68,7 +68,25 @@ pub enum PipeError {
     Limit(&'static str),
 }
 
+impl PipeError {
+    /// The key that is wrong.
+    pub(crate) fn key(&self) -> &'static str {
+        match self {
+            Self::Command(_) => "command",
+            Self::User(error) => error.key(),
+            Self::Directory(_) => "directory",
+            Self::DeliveredTo => "delivered_to",
+            Self::Limit(key) => key,
+        }
+    }
+}
+
 impl PipeConfig {
+    /// Whether there is somebody as whom it runs.
+    pub(crate) fn runs_as_somebody(&self) -> Result<(), PipeError> {
+        Ok(Identity::of(self).map(drop)?)
+    }
+
     /// Whether its keys fit each other.
     pub(crate) fn fits(&self) -> Result<(), PipeError> {
         Arguments::parse(&self.command, self.per_recipient)?;

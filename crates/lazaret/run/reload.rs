@@ -67,13 +67,13 @@ impl Daemon {
     fn prepare(&self) -> Result<(Reloaded, Option<Next>), Failure> {
         let running = &self.config;
         let Some(file) = &running.file else { return Ok((Reloaded::default(), None)) };
-        let written = config::load(Some(file))?;
+        let written = config::load_to_run(Some(file))?;
         let config = written.clone().reloaded_into(running);
         let reloaded = Reloaded {
             file: Some(file.display().to_string()),
             in_force: differences(running, &config),
             needs_restart: differences(&config, &written),
-            warnings: written.warnings(),
+            warnings: config::warnings(&written),
         };
         let same_delivery = config.delivery() == running.delivery();
         let same_work = config.workers == running.workers && config.routes == running.routes;

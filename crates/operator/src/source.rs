@@ -23,6 +23,18 @@ impl ConfigError {
         Self { file: file.to_owned(), place: None, what: what.to_string() }
     }
 
+    /// How the file is called in messages.
+    #[must_use]
+    pub fn file(&self) -> &str {
+        &self.file
+    }
+
+    /// What is wrong, without its place.
+    #[must_use]
+    pub fn what(&self) -> &str {
+        &self.what
+    }
+
     /// Line and column, both from 1, where they can be told.
     #[must_use]
     pub const fn place(&self) -> Option<(usize, usize)> {
@@ -59,6 +71,12 @@ impl Source<'_> {
             (before.matches('\n').count() + 1, before[line_start..].chars().count() + 1)
         });
         ConfigError { file: self.file.to_owned(), place, what: what.to_string() }
+    }
+
+    /// Something that is wrong with the value of a key, or with the table around it.
+    #[must_use]
+    pub fn wrong(&self, key: Option<&str>, what: impl fmt::Display) -> ConfigError {
+        self.error(key.and_then(|key| self.place(key)), what)
     }
 
     /// Where the value of a key such as `route[2].any[0].sender` stands, or the

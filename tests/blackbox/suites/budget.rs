@@ -210,7 +210,8 @@ fn too_small_a_machine() {
         assert!(refused.log.contains(part), "{part}: {}", refused.log);
     }
     let checked = cli(&lab, &["config", "check"]);
-    assert!(checked.stdout.contains("on this machine: the workers need"), "{checked:?}");
+    let told = checked.stderr.contains("lazaret.toml:7:1: on this machine: the workers need");
+    assert!(checked.code == Some(78) && told, "{checked:?}");
     lab.configure(&Config::default().workers("memory_total = \"300MiB\"\n"));
     let Err(refused) = lab.try_start() else { panic!("a message of 50 MiB may take 424 MiB") };
     assert!(refused.log.contains("424MiB") && refused.log.contains("would fit"), "{}", refused.log);

@@ -6,6 +6,7 @@ mod blame;
 mod bounce;
 mod budget;
 mod check;
+mod config;
 mod costs;
 mod crash;
 mod dovecot;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Case> {
         nexthop_tls::cases(),
         bad_input::cases(),
         operator::cases(),
+        config::cases(),
         pipe::cases(),
         service::cases(),
         bounce::cases(),

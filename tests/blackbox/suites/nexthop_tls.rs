@@ -377,6 +377,6 @@ fn open_password() {
         format!("[transport.hop] password_file: {}: is open to everybody (mode 0644)", file.display());
     assert!(refused.log.contains(&words), "{}", refused.log);
     let checked = cli(&lab, &["config", "check"]);
-    assert!(checked.stdout.contains("on this machine: [transport.hop] password_file: "), "{checked:?}");
+    assert!(checked.stderr.contains("on this machine: [transport.hop] password_file: "), "{checked:?}");
     assert_eq!(heard(&sink, ""), Vec::<String>::new());
 }

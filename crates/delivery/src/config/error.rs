@@ -5,6 +5,8 @@
 
 use std::io;
 
+use lazaret_envelope::Span;
+
 use super::{CONNECTIONS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX};
 use crate::maildir::TemplateError;
 use crate::pipe::PipeError;
@@ -109,9 +111,17 @@ pub enum ConfigError {
     /// Mail would be given up without a try.
     #[error("[retry] attempts: must be at least 1")]
     Attempts,
+    /// What failed would be tried again at once, for ever.
+    #[error("[retry] first: must be longer than 0s")]
+    RetryFirst,
     /// The pauses contradict each other.
-    #[error("[retry] first: must be longer than 0s and not longer than max")]
-    Retry,
+    #[error("[retry] max: {max} is shorter than the first pause, first = {first}: raise max, or lower first")]
+    RetryMax {
+        /// The pause after the first failure.
+        first: Span,
+        /// The longest one.
+        max: Span,
+    },
     /// No thread can be started.
     #[error("failed to start a thread for transport {transport}: {source}")]
     Thread {
@@ -138,14 +148,15 @@ impl ConfigError {
             Self::Number { transport, key, .. } => below(transport, key),
             Self::NoNextHop(transport) | Self::NextHop { transport, .. } => below(transport, "next_hops"),
             Self::Path { transport, .. } => below(transport, "path"),
-            Self::Pipe { transport, .. } => Some(format!("transport.{transport}")),
+            Self::Pipe { transport, source } => below(transport, source.key()),
             Self::Timeout { transport, key } => below(transport, &format!("timeouts.{key}")),
             Self::Security { transport, key, .. } => below(transport, key),
             Self::File { transport, source } => below(transport, source.key()),
             Self::Connections { .. } => Some("delivery.connections".to_owned()),
             Self::Breaker(transport) => below(transport, "breaker"),
             Self::Attempts => Some("retry.attempts".to_owned()),
-            Self::Retry => Some("retry.first".to_owned()),
+            Self::RetryFirst => Some("retry.first".to_owned()),
+            Self::RetryMax { .. } => Some("retry.max".to_owned()),
             Self::Thread { .. } | Self::Descriptor(_) => None,
         }
     }

@@ -25,7 +25,7 @@ pub(super) struct Identity {
 #[derive(Debug, thiserror::Error)]
 pub enum UserError {
     /// A list can't be read.
-    #[error("failed to read {file}: {source}")]
+    #[error("user: failed to read {file}: {source}")]
     Unreadable {
         /// Which list.
         file: &'static str,
@@ -33,8 +33,12 @@ pub enum UserError {
         source: io::Error,
     },
     /// Nobody of this name is listed.
-    #[error("{name:?} is not listed in {file}: give the number of one that comes from elsewhere")]
+    #[error(
+        "{key}: {name:?} is not listed in {file}: add it, or give the number of one that comes from elsewhere"
+    )]
     Unknown {
+        /// Which key.
+        key: &'static str,
         /// What is written.
         name: String,
         /// Where it was looked for.
@@ -43,6 +47,16 @@ pub enum UserError {
     /// A user's number has no group of its own.
     #[error("user = {0:?} is a number without an entry in {USERS}: set group, too")]
     NoGroup(String),
+}
+
+impl UserError {
+    /// The key that is wrong.
+    pub(super) fn key(&self) -> &'static str {
+        match self {
+            Self::Unknown { key, .. } => key,
+            Self::Unreadable { .. } | Self::NoGroup(_) => "user",
+        }
+    }
 }
 
 impl Identity {
@@ -54,20 +68,20 @@ impl Identity {
     }
 
     fn find(config: &PipeConfig, users: &str, groups: &str) -> Result<Self, UserError> {
-        let unknown = |name: &str, file| UserError::Unknown { name: name.to_owned(), file };
+        let unknown = |key, name: &str, file| UserError::Unknown { key, name: name.to_owned(), file };
         let mut identity = Self::default();
         if let Some(name) = &config.user {
             let listed = entry(users, name);
             let number = |place: usize| listed.as_ref().and_then(|fields| fields.get(place)?.parse().ok());
             let own = name.parse().ok().or_else(|| number(2));
-            identity.user = Some(own.ok_or_else(|| unknown(name, USERS))?);
+            identity.user = Some(own.ok_or_else(|| unknown("user", name, USERS))?);
             identity.group = number(3);
         }
         match (&config.group, &config.user) {
             (Some(name), _) => {
                 let listed = || entry(groups, name).and_then(|fields| fields.get(2)?.parse().ok());
                 let number = name.parse().ok().or_else(listed);
-                identity.group = Some(number.ok_or_else(|| unknown(name, GROUPS))?);
+                identity.group = Some(number.ok_or_else(|| unknown("group", name, GROUPS))?);
             }
             (None, Some(name)) if identity.group.is_none() => return Err(UserError::NoGroup(name.clone())),
             (None, _) => {}
@@ -109,8 +123,8 @@ mod tests {
         assert_eq!(find(None, Some("77")), Ok((None, Some(77))));
         assert_eq!(find(Some("5000"), Some("5001")), Ok((Some(5000), Some(5001))));
         for (user, group, part) in [
-            (Some("nobody"), None, "\"nobody\" is not listed in /etc/passwd"),
-            (None, Some("filter"), "\"filter\" is not listed in /etc/group"),
+            (Some("nobody"), None, "user: \"nobody\" is not listed in /etc/passwd"),
+            (None, Some("filter"), "group: \"filter\" is not listed in /etc/group"),
             (Some("5000"), None, "set group, too"),
         ] {
             let error = find(user, group).unwrap_err();
