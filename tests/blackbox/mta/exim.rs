@@ -8,6 +8,7 @@
 use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
+use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::time::Duration;
@@ -26,12 +27,13 @@ pub const PACKAGE: &str = "exim4-daemon-light";
 const START_TIME_MAX: Duration = Duration::from_secs(30);
 
 /// What stands for the user `Debian-exim`: the uid and gid of `daemon`.
-const OWNER: u32 = 1;
+pub const OWNER: u32 = 1;
 
 /// A running Exim.
 pub struct Exim {
     daemon: Owned,
     folder: TempDir,
+    smtp: SocketAddr,
 }
 
 impl Exim {
@@ -66,15 +68,22 @@ impl Exim {
                 with_owner(path, "passwd", &format!("x:{OWNER}:{OWNER}::/:/bin/false")),
             )
             .env("NSS_WRAPPER_GROUP", with_owner(path, "group", &format!("x:{OWNER}:")))
+            // Deliveries and queue runs go on when the daemon has ended.
+            .process_group(0)
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
             .spawn()
             .unwrap_or_else(|error| panic!("failed to start Exim: {error}"));
-        let mut exim = Self { daemon: Owned(child), folder };
+        let mut exim = Self { daemon: Owned(child), folder, smtp };
         let listens = until(START_TIME_MAX, || Client::connect(smtp).is_ok());
         assert!(listens && exim.daemon.is_alive(), "Exim does not listen:\n{}", exim.log());
         exim
+    }
+
+    /// Where it takes mail from strangers.
+    pub fn smtp(&self) -> SocketAddr {
+        self.smtp
     }
 
     /// Its log.

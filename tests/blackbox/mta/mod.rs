@@ -6,6 +6,7 @@
 
 pub mod dovecot;
 pub mod exim;
+pub mod exim_sandwich;
 pub mod passage;
 pub mod postfix;
 pub mod sandwich;
@@ -13,6 +14,8 @@ pub mod sandwich;
 use std::net::{SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::time::Duration;
+
+use rustix::process::{Pid, test_kill_process_group};
 
 use crate::process::Owned;
 use crate::wait::until;
@@ -60,13 +63,16 @@ pub fn example(name: &str, places: &[(&str, &str)]) -> String {
     })
 }
 
-/// Ends a server by SIGTERM, since SIGKILL would leave its children behind, and
-/// removes its folder, in which these may be at work for a moment still.
+/// Ends a server by SIGTERM, since SIGKILL would leave its children behind, waits for
+/// those that end after it, where it has a process group of its own, and removes its
+/// folder. One that is still at work would make parts of that anew.
 fn end(server: &mut Owned, folder: &Path) {
+    let group = Pid::from_raw(server.pid().cast_signed()).expect("a process has a number");
     if server.is_alive() {
         server.terminate();
         server.wait(END_TIME_MAX);
     }
+    until(END_TIME_MAX, || test_kill_process_group(group).is_err());
     until(END_TIME_MAX, || std::fs::remove_dir_all(folder).is_ok() || !folder.exists());
 }
 

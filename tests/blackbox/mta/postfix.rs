@@ -98,6 +98,15 @@ impl Postfix {
     pub fn deferred(&self) -> usize {
         files(&self.folder.path().join("queue/deferred"))
     }
+
+    /// All that is in its queue.
+    pub fn queued(&self) -> usize {
+        let queue = self.folder.path().join("queue");
+        ["maildrop", "incoming", "active", "deferred", "hold", "corrupt"]
+            .iter()
+            .map(|name| files(&queue.join(name)))
+            .sum()
+    }
 }
 
 impl Drop for Postfix {

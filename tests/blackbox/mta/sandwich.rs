@@ -1,11 +1,12 @@
 //! Postfix, Lazaret, Postfix, by the recipes of `examples/postfix`, and what takes
 //! the mail in the end.
 //!
-//! It must never add to a recipe anything but places of this run.
+//! It must never add to a recipe anything but places of this run, and what a case is
+//! about.
 
 use std::net::SocketAddr;
 use std::os::unix::fs::{PermissionsExt, chown};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::postfix::Postfix;
 use super::{bracketed, example, free_address};
@@ -16,14 +17,14 @@ use crate::sink::Sink;
 /// Who stands for the user `lazaret` of the recipe: Debian's nobody.
 const PIPE_USER: (&str, u32) = ("nobody", 65534);
 
-/// How Postfix hands mail to Lazaret.
+/// How an MTA hands mail to Lazaret.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum Way {
-    /// `content_filter` to a transport of smtp(8).
+    /// By SMTP.
     Smtp,
-    /// To one of lmtp(8), over a Unix socket.
+    /// By LMTP; Postfix over a Unix socket.
     Lmtp,
-    /// To one of pipe(8), which runs `lazaret submit`.
+    /// By running `lazaret submit`.
     Pipe,
 }
 
@@ -42,9 +43,14 @@ pub struct Sandwich {
 impl Sandwich {
     /// Starts it.
     pub fn start(way: Way) -> Self {
+        Self::start_with(way, |config| config)
+    }
+
+    /// Starts it with a configuration of Lazaret that is more than the recipe's.
+    pub fn start_with(way: Way, more: impl FnOnce(String) -> String) -> Self {
         let (sink, back, filter, lab) = (Sink::start(Vec::new()), free_address(), free_address(), Lab::new());
         let (spool, socket) = (lab.path("spool"), lab.path("lmtp.sock"));
-        lab.configure_with(&example(
+        let config = example(
             "postfix/lazaret.toml",
             &[
                 ("/var/spool/lazaret", &spool.to_string_lossy()),
@@ -52,7 +58,8 @@ impl Sandwich {
                 ("127.0.0.1:10025", &filter.to_string()),
                 ("127.0.0.1:10026", &back.to_string()),
             ],
-        ));
+        );
+        lab.configure_with(&more(config));
         open(&lab.path(""));
         let daemon = lab.start();
         let (main, master) = match way {
@@ -75,6 +82,21 @@ impl Sandwich {
     }
 }
 
+/// A configuration in which mail for `*@elsewhere.example` does not go back to the MTA
+/// but to another next hop, and who asks for it is told at once that mail is delayed.
+pub fn with_hop_beside(config: &str, next_hop: SocketAddr) -> String {
+    let last = "[[route]]\ndeliver = \"reinject\"";
+    assert!(config.contains(last), "{config}");
+    config.replace(
+        last,
+        &format!(
+            "[retry]\ndelay_notice = \"1ms\"\n\n\
+             [transport.beside]\ntype = \"smtp\"\nnext_hops = [\"{next_hop}\"]\n\n\
+             [[route]]\nrecipient = \"*@elsewhere.example\"\ndeliver = \"beside\"\n\n{last}"
+        ),
+    )
+}
+
 /// Postfix alone: the recipe, in which the way to Lazaret leads straight back.
 pub fn without_lazaret(sink: &Sink) -> Postfix {
     let back = free_address();
@@ -90,11 +112,7 @@ fn recipe(filter: SocketAddr, back: SocketAddr) -> (String, String) {
 }
 
 fn pipe_recipe(lab: &Lab, back: SocketAddr) -> (String, String) {
-    let (name, id) = PIPE_USER;
-    // Where the project lies others need not be able to go.
-    let program = lab.path("lazaret");
-    std::fs::copy(LAZARET, &program).expect("failed to copy the program");
-    open(&program);
+    let ((name, id), program) = (PIPE_USER, program_for_others(lab));
     chown(lab.path("spool/drop"), None, Some(id)).expect("failed to change a group");
     let (main, config) = (example("postfix/pipe.main.cf", &[]), lab.config());
     let places = [
@@ -106,7 +124,15 @@ fn pipe_recipe(lab: &Lab, back: SocketAddr) -> (String, String) {
     (main, example("postfix/pipe.master.cf", &places))
 }
 
+/// A copy of the program: where the project lies others need not be able to go.
+pub fn program_for_others(lab: &Lab) -> PathBuf {
+    let program = lab.path("lazaret");
+    std::fs::copy(LAZARET, &program).expect("failed to copy the program");
+    open(&program);
+    program
+}
+
 /// Lets other users in.
-fn open(path: &Path) {
+pub fn open(path: &Path) {
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o755)).expect("failed to set a mode");
 }

@@ -1,66 +1,73 @@
-//! Lazaret between Exim and Exim, by the recipe of `examples/exim`.
+//! Lazaret between Exim and Exim, by the recipes of `examples/exim`.
 //!
 //! What comes out must be what the same Exim makes of the same mail when its way
 //! to Lazaret leads straight back.
 
-use std::net::SocketAddr;
+use std::time::Duration;
 
 use crate::corpus::Message;
-use crate::lab::Lab;
-use crate::mta::exim::{Exim, PACKAGE};
-use crate::mta::passage::{Arrived, FIELDS_TWICE, compare, own, pass, real};
-use crate::mta::{example, free_address};
-use crate::sink::Sink;
+use crate::mta::exim::PACKAGE;
+use crate::mta::exim_sandwich::{EximSandwich, without_lazaret};
+use crate::mta::passage::{FIELDS_TWICE, below, compare, own, pass, real};
+use crate::mta::sandwich::Way;
+use crate::sink::{Sink, Taken};
+use crate::smtp::{Client, stuffed};
 use crate::trial::{Case, Needs};
+use crate::wait::until;
+
+/// Longest time until all has arrived.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(120);
 
 /// The cases.
 pub fn cases() -> Vec<Case> {
+    const SERVER: &[Needs] = &[Needs::Server(PACKAGE)];
+    const BOTH: &[Needs] = &[Needs::Server(PACKAGE), Needs::TestData];
     vec![
-        Case::new("exim::smtp_own", || through(&own())).needs(&[Needs::Server(PACKAGE)]),
-        Case::new("exim::smtp_real", || through(&real())).needs(&[Needs::Server(PACKAGE), Needs::TestData]),
+        Case::new("exim::smtp_own", || through(Way::Smtp, &own())).needs(SERVER),
+        Case::new("exim::smtp_real", || through(Way::Smtp, &real())).needs(BOTH),
+        Case::new("exim::lmtp_own", || through(Way::Lmtp, &own())).needs(SERVER),
+        Case::new("exim::lmtp_real", || through(Way::Lmtp, &real())).needs(BOTH),
+        Case::new("exim::pipe_own", || through(Way::Pipe, &own())).needs(SERVER),
+        Case::new("exim::pipe_real", || through(Way::Pipe, &real())).needs(BOTH),
+        Case::new("exim::pipe_from_nobody_to_odd_addresses", odd_addresses).needs(SERVER),
     ]
 }
 
-/// An Exim with its two ports, from which mail goes to `filter`, and in the end to
-/// `sink`.
-fn start(smtp: SocketAddr, back: SocketAddr, filter: SocketAddr, sink: &Sink) -> Exim {
-    let port = |prefix: &str, address: SocketAddr| format!("{prefix}{}", address.port());
-    let recipe = example(
-        "exim/exim.conf",
-        &[
-            ("= 25 : 10026", &format!("= {} : {}", smtp.port(), back.port())),
-            ("{10026}", &format!("{{{}}}", back.port())),
-            ("port = 10025", &port("port = ", filter)),
-            ("port = 2525", &port("port = ", sink.address())),
-        ],
-    );
-    Exim::start(smtp, &recipe)
-}
-
-fn control(messages: &[Message]) -> Arrived {
-    let (sink, smtp, back) = (Sink::start(Vec::new()), free_address(), free_address());
-    let _exim = start(smtp, back, back, &sink);
-    pass(smtp, &sink, messages, FIELDS_TWICE)
-}
-
-fn through(messages: &[Message]) {
-    let without = control(messages);
-    let (sink, lab) = (Sink::start(Vec::new()), Lab::new());
-    let (smtp, back) = (free_address(), free_address());
-    let spool = lab.path("spool");
-    lab.configure_with(&example(
-        "exim/lazaret.toml",
-        &[
-            ("/var/spool/lazaret", &spool.to_string_lossy()),
-            ("127.0.0.1:10025", "127.0.0.1:0"),
-            ("127.0.0.1:10026", &back.to_string()),
-        ],
-    ));
-    let daemon = lab.start();
-    let exim = start(smtp, back, daemon.smtp(), &sink);
-    let with = pass(smtp, &sink, messages, FIELDS_TWICE + 1);
-    compare("exim", messages, &without, &with);
+fn through(way: Way, messages: &[Message]) {
+    let sink = Sink::start(Vec::new());
+    let exim = without_lazaret(&sink);
+    let without = pass(exim.smtp(), &sink, messages, FIELDS_TWICE);
     drop(exim);
-    assert_eq!(daemon.terminate().code(), Some(0));
-    assert_eq!(lab.spool().passing(), Vec::<String>::new(), "nothing is left on its way");
+    let sandwich = EximSandwich::start(way);
+    let with = pass(sandwich.exim.smtp(), &sandwich.sink, messages, FIELDS_TWICE + 1);
+    compare(&format!("exim, {way:?}"), messages, &without, &with);
+    sandwich.finish();
+}
+
+/// What a shell would take for its own goes through it as it is.
+fn odd_addresses() {
+    let sandwich = EximSandwich::start(Way::Pipe);
+    let mut client = Client::connect(sandwich.exim.smtp()).expect("a session with Exim");
+    let content = b"Subject: odd\r\n\r\nFrom here on\r\n.\r\n";
+    let recipients = ["a$HOME@example.net", "b`id`&c@example.net", "-x@example.net"];
+    let mut expected = Vec::new();
+    for sender in ["", "o'neil$1@example.org"] {
+        client.begin(sender, &recipients).unwrap_or_else(|failure| panic!("{failure}"));
+        client.send(&stuffed(content)).expect("the message is sent");
+        assert_eq!(client.reply().expect("a reply").code, 250);
+        expected.extend(recipients.map(|recipient| (sender.to_owned(), recipient.to_owned())));
+    }
+    let arrived = || {
+        let each = |taken: Taken| taken.recipients.into_iter().map(move |to| (taken.sender.clone(), to));
+        let mut arrived: Vec<_> = sandwich.sink.taken().into_iter().flat_map(each).collect();
+        arrived.sort();
+        arrived
+    };
+    assert!(until(ARRIVAL_TIME_MAX, || arrived().len() >= expected.len()), "{}", sandwich.exim.log());
+    expected.sort();
+    assert_eq!(arrived(), expected);
+    for taken in sandwich.sink.taken() {
+        assert_eq!(below(&taken.content, FIELDS_TWICE + 1), Some(&content[..]));
+    }
+    sandwich.finish();
 }

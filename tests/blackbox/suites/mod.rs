@@ -20,6 +20,7 @@ mod mail;
 mod nexthop;
 mod nexthop_tls;
 mod noise;
+mod notices;
 mod operator;
 mod pipe;
 mod poison;
@@ -63,6 +64,7 @@ pub fn all() -> Vec<Case> {
         signed::cases(),
         smuggling_onward::cases(),
         exim::cases(),
+        notices::cases(),
         dovecot::cases(),
         sendmail::cases(),
         poison::cases(),

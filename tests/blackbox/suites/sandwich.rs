@@ -25,6 +25,16 @@ const FIELDS: usize = 3;
 /// A large message, in bytes.
 const LARGE_BYTES: usize = 20 << 20;
 
+/// Most bytes of a message that Postfix takes: `message_size_limit` of the recipe's
+/// first step, its own fields counted.
+const POSTFIX_BYTES_MAX: usize = 50 << 20;
+
+/// `max_size` of a Lazaret that takes less than Postfix.
+const SMALL_BYTES_MAX: usize = 1 << 20;
+
+/// More bytes than a server adds on top.
+const FIELD_BYTES_MAX: usize = 1000;
+
 /// Recipients of one message.
 const MANY: usize = 500;
 
@@ -44,6 +54,8 @@ pub fn cases() -> Vec<Case> {
         Case::new("sandwich::eight_bit_mail", eight_bit).needs(SERVER),
         Case::new("sandwich::success_is_told_once", success).needs(SERVER),
         Case::new("sandwich::a_large_message", large).needs(SERVER),
+        Case::new("sandwich::the_largest_message", largest).needs(SERVER),
+        Case::new("sandwich::a_message_too_large_for_lazaret", too_large).needs(SERVER),
         Case::new("sandwich::many_recipients", many).needs(SERVER),
         Case::new("sandwich::nobody_as_the_sender", nobody).needs(SERVER),
         Case::new("sandwich::the_first_client_is_known", first_client).needs(SERVER),
@@ -168,15 +180,69 @@ fn success() {
     sandwich.finish();
 }
 
-fn large() {
-    let sandwich = Sandwich::start(Way::Smtp);
-    let mut message = MESSAGE.to_vec();
+/// A message of so many bytes.
+fn of_bytes(bytes: usize) -> Vec<u8> {
     let line = [b"x".repeat(998), b"\r\n".to_vec()].concat();
-    while message.len() < LARGE_BYTES {
+    let mut message = MESSAGE.to_vec();
+    while message.len() + line.len() < bytes {
         message.extend_from_slice(&line);
     }
+    let rest = bytes - message.len() - 2;
+    message.extend_from_slice(&[&line[..rest], b"\r\n"].concat());
+    message
+}
+
+/// A message that is just not too large: what a server adds on top is counted, and by
+/// Postfix a byte for each line, as it lies in its queue.
+fn just_within(bytes_max: usize) -> Vec<u8> {
+    of_bytes(bytes_max - bytes_max / 998 - FIELD_BYTES_MAX)
+}
+
+fn large() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let message = of_bytes(LARGE_BYTES);
     send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], &message);
     arrives_unchanged(&sandwich, &message);
+    sandwich.finish();
+}
+
+/// What Postfix takes at most, Lazaret and the way back take too: nobody is told of a
+/// limit but at the door.
+fn largest() {
+    let sandwich = Sandwich::start(Way::Smtp);
+    let message = just_within(POSTFIX_BYTES_MAX);
+    send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], &message);
+    arrives_unchanged(&sandwich, &message);
+    let session = || Client::connect(sandwich.postfix.smtp()).expect("a session with Postfix");
+    let told = session().command(&format!("MAIL FROM:<{SENDER}> SIZE={}", POSTFIX_BYTES_MAX + 1));
+    assert_eq!(told.expect("a reply").code, 552);
+    let mut client = session();
+    client.begin(SENDER, &["bo@example.net"]).expect("354");
+    client.send(&stuffed(&of_bytes(POSTFIX_BYTES_MAX + 1))).expect("the message is sent");
+    let told = client.reply().expect("a reply");
+    assert!(told.code == 552 && told.text.starts_with("5.3.4 "), "{told:?}");
+    drop(client);
+    assert_eq!(arrive(&sandwich.sink, 1).len(), 1);
+    sandwich.finish();
+}
+
+/// Where `max_size` is less than what Postfix takes: the sender is told.
+fn too_large() {
+    let sandwich = Sandwich::start_with(Way::Smtp, |config| {
+        let small = config.replace("max_size = \"51MiB\"", &format!("max_size = \"{SMALL_BYTES_MAX}B\""));
+        assert_ne!(small, config);
+        small
+    });
+    let message = just_within(SMALL_BYTES_MAX);
+    send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], &message);
+    arrives_unchanged(&sandwich, &message);
+    send(&sandwich, &format!("<{SENDER}>"), &["<bo@example.net>".into()], &of_bytes(SMALL_BYTES_MAX + 1));
+    let bounce = arrive(&sandwich.sink, 2).remove(1);
+    assert_eq!((bounce.sender.as_str(), &bounce.recipients[..]), ("", &[SENDER.to_owned()][..]));
+    let text = text(&bounce);
+    for part in ["Final-Recipient: rfc822; bo@example.net", "Action: failed", "Status: 5.3.4"] {
+        assert!(text.contains(part), "{part} is missing: {text}");
+    }
     sandwich.finish();
 }
 
