@@ -28,6 +28,9 @@ const START_TIME_MAX: Duration = Duration::from_secs(30);
 /// Who owns the mail: uid and gid of `mail`.
 const OWNER: u32 = 8;
 
+/// Where others ask whether a login is right, in its folder.
+const AUTH_SOCKET: &str = "auth";
+
 /// A running Dovecot.
 pub struct Dovecot {
     master: Owned,
@@ -43,6 +46,7 @@ impl Dovecot {
         fs::set_permissions(path, fs::Permissions::from_mode(0o755)).expect("failed to set a mode");
         fs::create_dir(path.join("mail")).expect("failed to make a folder");
         chown(path.join("mail"), Some(OWNER), Some(OWNER)).expect("failed to change an owner");
+        fs::write(path.join("users"), "").expect("failed to write the users");
         let config = path.join("dovecot.conf");
         fs::write(&config, text(path, lmtp)).expect("failed to write the configuration");
         let files = root(PACKAGE).join("usr");
@@ -64,6 +68,17 @@ impl Dovecot {
     /// Where it takes mail by LMTP.
     pub fn lmtp(&self) -> SocketAddr {
         self.lmtp
+    }
+
+    /// Lets a user log in.
+    pub fn admit(&self, user: &str, password: &str) {
+        let line = format!("{user}:{{PLAIN}}{password}::::::\n");
+        fs::write(self.folder.path().join("users"), line).expect("failed to write the users");
+    }
+
+    /// The socket at which servers of other protocols ask who may log in.
+    pub fn auth(&self) -> PathBuf {
+        self.folder.path().join(AUTH_SOCKET)
     }
 
     /// A session with it, up to its hello.
@@ -113,8 +128,10 @@ fn text(folder: &Path, lmtp: SocketAddr) -> String {
          mail_location = maildir:{here}/mail/%d/%n\n\
          first_valid_uid = 1\n\
          first_valid_gid = 1\n\
-         userdb {{\n driver = static\n args = uid={OWNER} gid={OWNER} home={here}/mail/%d/%n\n}}\n\
-         passdb {{\n driver = static\n args = nopassword=y\n}}\n\
+         userdb {{\n driver = static\n args = uid={OWNER} gid={OWNER} home={here}/mail/%d/%n allow_all_users=yes\n}}\n\
+         passdb {{\n driver = passwd-file\n args = {here}/users\n}}\n\
+         auth_mechanisms = plain login\n\
+         service auth {{\n unix_listener {here}/{AUTH_SOCKET} {{\n  mode = 0666\n }}\n}}\n\
          service lmtp {{\n inet_listener lmtp {{\n  address = 127.0.0.1\n  port = {port}\n }}\n}}\n\
          service stats {{\n unix_listener stats-writer {{\n  mode = 0666\n }}\n}}\n"
     )

@@ -18,6 +18,7 @@ mod listeners;
 mod loops;
 mod mail;
 mod nexthop;
+mod nexthop_sasl;
 mod nexthop_tls;
 mod noise;
 mod notices;
@@ -47,6 +48,7 @@ pub fn all() -> Vec<Case> {
         mail::cases(),
         nexthop::cases(),
         nexthop_tls::cases(),
+        nexthop_sasl::cases(),
         bad_input::cases(),
         operator::cases(),
         config::cases(),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use rustls::ServerConfig;
 use rustls::crypto::ring;
 use rustls::pki_types::PrivateKeyDer;
+use tempfile::TempDir;
 
 use crate::lab::{Config, LAZARET, Lab, cli, submitted};
 use crate::mta::postfix::{PACKAGE, Postfix};
@@ -28,14 +29,14 @@ const SOON: Duration = Duration::from_secs(60);
 /// What the sink's certificate bears.
 const NAME: &str = "mx.example.net";
 
-const MESSAGE: &[u8] = b"Subject: private\r\n\r\n.x\r\n";
+pub(super) const MESSAGE: &[u8] = b"Subject: private\r\n\r\n.x\r\n";
 
-const RECIPIENT: &str = "desk@example.org";
+pub(super) const RECIPIENT: &str = "desk@example.org";
 
-const USER: &str = "user = \"alma\"\npassword_file = \"password\"\n";
+pub(super) const USER: &str = "user = \"alma\"\npassword_file = \"password\"\n";
 
 /// The password of `alma`, and how it is said.
-const PASSWORD: &str = "open sesame";
+pub(super) const PASSWORD: &str = "open sesame";
 const PLAIN: &[&str] = &["AUTH PLAIN AGFsbWEAb3BlbiBzZXNhbWU="];
 const LOGIN: &[&str] = &["AUTH LOGIN", "YWxtYQ==", "b3BlbiBzZXNhbWU="];
 
@@ -122,7 +123,7 @@ fn lab(sink: &Sink, lines: &str, issuer: &str) -> Lab {
     lab
 }
 
-fn write_password(lab: &Lab, password: &str) {
+pub(super) fn write_password(lab: &Lab, password: &str) {
     let file = lab.path("password");
     fs::write(&file, format!("{password}\n")).expect("failed to write");
     fs::set_permissions(&file, fs::Permissions::from_mode(0o600)).expect("failed to set a mode");
@@ -134,7 +135,7 @@ fn heard(sink: &Sink, beginning: &str) -> Vec<String> {
 }
 
 #[track_caller]
-fn arrives(lab: &Lab, sink: &Sink, count: usize) {
+pub(super) fn arrives(lab: &Lab, sink: &Sink, count: usize) {
     assert!(until(SOON, || sink.count() == count), "{} of {count} arrived\n{}", sink.count(), lab.log_tail());
     let taken = sink.taken();
     assert!(taken.iter().all(|taken| taken.content.ends_with(b"\r\n.x\r\n")), "{taken:?}");
@@ -236,7 +237,7 @@ fn trouble(script: Vec<(Step, Option<&'static str>, Behaviour)>, offers: bool, l
 
 /// The mail waits, and status and log say why.
 #[track_caller]
-fn waits(lab: &Lab, words: &str) {
+pub(super) fn waits(lab: &Lab, words: &str) {
     let named = |text: &str| text.contains(words);
     let in_log = || lab.log().lines().any(|line| line.contains("next hop in trouble") && named(line));
     assert!(until(SOON, in_log), "the log names it: {words}\n{}", lab.log_tail());
@@ -266,8 +267,9 @@ fn somebody_else() {
     }
 }
 
-/// Postfix, which takes nothing that is not encrypted.
-fn postfix() {
+/// A Postfix that takes nothing that is not encrypted, and what trusts it. The folder
+/// is to be kept as long as it.
+pub(super) fn encrypting_postfix(sink: &Sink, lines: &str) -> (Postfix, String, TempDir) {
     let made = rcgen::generate_simple_self_signed([NAME.to_owned()]).expect("a certificate");
     let folder = tempfile::tempdir().expect("failed to make a folder");
     let (certificate, key) = (folder.path().join("cert.pem"), folder.path().join("key.pem"));
@@ -275,17 +277,28 @@ fn postfix() {
     fs::write(&key, made.signing_key.serialize_pem()).expect("failed to write");
     let main = format!(
         "smtpd_tls_cert_file = {}\nsmtpd_tls_key_file = {}\nsmtpd_tls_security_level = encrypt\n\
-         smtpd_tls_received_header = yes\n",
+         smtpd_tls_received_header = yes\n{lines}",
         certificate.display(),
         key.display()
     );
+    (Postfix::start(sink.address(), &main, ""), made.cert.pem(), folder)
+}
+
+/// A place whose mail goes to such a Postfix.
+pub(super) fn lab_to_postfix(postfix: &Postfix, issuer: &str, lines: &str) -> Lab {
+    let lines = format!("tls = \"verified\"\ntls_name = \"{NAME}\"\n{lines}");
+    let transport = transport_to("hop", postfix.smtp(), &lines).replace("300ms", "30s");
+    let retry = "[retry]\nfirst = \"1s\"\nmax = \"2s\"\n";
+    let config = Config::without_routes().tables(&transport).tables(retry).route("deliver = \"hop\"\n");
+    let lab = Lab::with(&config);
+    fs::write(lab.path("ca.pem"), issuer).expect("failed to write");
+    lab
+}
+
+fn postfix() {
     let sink = Sink::start(Vec::new());
-    let postfix = Postfix::start(sink.address(), &main, "");
-    let transport =
-        transport_to("hop", postfix.smtp(), &format!("tls = \"verified\"\ntls_name = \"{NAME}\"\n"))
-            .replace("300ms", "30s");
-    let lab = Lab::with(&Config::without_routes().tables(&transport).route("deliver = \"hop\"\n"));
-    fs::write(lab.path("ca.pem"), made.cert.pem()).expect("failed to write");
+    let (postfix, issuer, _folder) = encrypting_postfix(&sink, "");
+    let lab = lab_to_postfix(&postfix, &issuer, "");
     let daemon = lab.start();
     for _ in 0..3 {
         submitted(&lab, RECIPIENT, MESSAGE);
