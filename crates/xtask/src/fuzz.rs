@@ -10,13 +10,14 @@ mod options;
 mod session;
 mod target;
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
+use build::Kind;
 pub use options::Options;
-use session::{Outcome, Session};
+use session::{Length, Outcome, Session};
 use target::Target;
 
 use crate::project;
@@ -27,6 +28,9 @@ const SHORT: Duration = Duration::from_secs(20);
 /// Longest time that a target may take beyond what it was given: for what is in the
 /// corpora, and for its last input.
 const AROUND_TIME_MAX: Duration = Duration::from_secs(120);
+
+/// Longest time that a target may take for what is in its corpora.
+const REPLAY_TIME_MAX: Duration = Duration::from_secs(5 * 60);
 
 /// Most targets at a time.
 const SIDE_BY_SIDE_MAX: usize = 4;
@@ -56,15 +60,15 @@ fn fuzz(options: &Options) -> Result<usize, String> {
             if found.is_empty() { Err(unknown)? } else { found }
         }
     };
-    let programs = build::build(&root, &targets, options.sanitizer)?;
-    let jobs = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
-    let jobs = jobs.min(SIDE_BY_SIDE_MAX).min(targets.len());
+    let kind = if options.sanitizer { Kind::Sanitizer } else { Kind::Usual };
+    let programs = build::build(&root, &targets, kind)?;
+    let jobs = jobs(targets.len());
     let rounds = targets.len().div_ceil(jobs);
     let each = options.minutes.map_or(SHORT, |minutes| {
         Duration::from_secs(minutes * 60) / u32::try_from(rounds).unwrap_or(u32::MAX)
     });
     println!("{}, {jobs} at a time, {} s each", programs.compiler, each.as_secs());
-    let session = Session::open(&root, programs, each, each + AROUND_TIME_MAX)?;
+    let session = Session::open(&root, programs, Length::Time(each), each + AROUND_TIME_MAX)?;
     if let (Some(input), [target]) = (&options.input, &targets[..]) {
         return session.show(target, input).map(|()| 0);
     }
@@ -82,6 +86,30 @@ fn fuzz(options: &Options) -> Result<usize, String> {
         report(outcome, &root);
     }
     Ok(bad)
+}
+
+/// Has each target look at what is in its corpora, by programs that write which lines
+/// they have run: see [`Length::Corpora`]. Returns these programs.
+///
+/// # Errors
+/// A target can't be built, or finds something.
+pub fn replay(root: &Path, profiles: &'static str) -> Result<Vec<PathBuf>, String> {
+    let targets = Target::all(&root.join("fuzz"))?;
+    let programs = build::build(root, &targets, Kind::Coverage)?;
+    let folder = programs.folder.clone();
+    let session = Session::open(root, programs, Length::Corpora(profiles), REPLAY_TIME_MAX)?;
+    let outcomes = side_by_side(&targets, jobs(targets.len()), |target| session.run(target));
+    let bad = outcomes.iter().filter(|outcome| outcome.finding.is_some());
+    match bad.inspect(|outcome| report(outcome, root)).count() {
+        0 => Ok(targets.iter().map(|target| folder.join(&target.name)).collect()),
+        bad => Err(format!("{bad} fuzz targets found something")),
+    }
+}
+
+/// How many targets run side by side.
+fn jobs(targets: usize) -> usize {
+    let processors = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+    processors.min(SIDE_BY_SIDE_MAX).min(targets)
 }
 
 /// Does the work on each, several at a time; the results are in order.

@@ -8,6 +8,7 @@
 
 mod bench;
 mod check;
+mod coverage;
 mod crash_table;
 mod deny;
 mod document;
@@ -16,6 +17,7 @@ mod fuzz;
 mod mta;
 mod project;
 mod row;
+mod rust;
 mod summary;
 mod tally;
 mod tools;
@@ -32,10 +34,11 @@ enum Task {
     Bench,
     CrashTable,
     Fuzz,
+    Coverage,
 }
 
 impl Task {
-    const ALL: [Self; 4] = [Self::Check, Self::Bench, Self::CrashTable, Self::Fuzz];
+    const ALL: [Self; 5] = [Self::Check, Self::Bench, Self::CrashTable, Self::Fuzz, Self::Coverage];
 
     const fn word(self) -> &'static str {
         match self {
@@ -43,6 +46,7 @@ impl Task {
             Self::Bench => "bench",
             Self::CrashTable => "crash-table",
             Self::Fuzz => "fuzz",
+            Self::Coverage => "coverage",
         }
     }
 
@@ -62,6 +66,9 @@ impl Task {
                 "every fuzz target for 20 s (--minutes N: so long in all; --target NAME: that one; --sanitizer: with the \
                  nightly compiler's; --input FILE: that input and nothing else)"
             }
+            Self::Coverage => {
+                "which lines of the parsers are run by the unit and integration tests and by what is in the fuzzers' corpora"
+            }
         }
     }
 
@@ -79,6 +86,8 @@ impl Task {
             (Self::CrashTable, _) => not_understood(words),
             (Self::Fuzz, _) => fuzz::Options::parse(words)
                 .map_or_else(|| not_understood(words), |options| fuzz::run(&options)),
+            (Self::Coverage, []) => coverage::run(),
+            (Self::Coverage, _) => not_understood(words),
         }
     }
 }

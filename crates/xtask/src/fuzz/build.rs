@@ -2,14 +2,14 @@
 //!
 //! The flags are those of cargo-fuzz: counters at every edge, and comparisons that
 //! the fuzzer sees. It must never touch the build of anything else: the targets
-//! have a workspace and a target folder of their own.
+//! have a workspace of their own, and each kind of build a target folder.
 
 use std::path::{Path, PathBuf};
-use std::process::Command;
 use std::time::Duration;
 
 use super::target::Target;
 use crate::exec::Line;
+use crate::rust;
 use crate::tally::Tally;
 
 /// Longest time for everything that is built.
@@ -21,6 +21,17 @@ const COUNTING: &str = "-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-l
     -Cllvm-args=-sanitizer-coverage-trace-compares --cfg fuzzing \
     -Cllvm-args=-simplifycfg-branch-fold-threshold=0 -Ccodegen-units=1";
 
+/// How the targets are built.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// With the default compiler.
+    Usual,
+    /// With the nightly compiler and its address sanitizer.
+    Sanitizer,
+    /// With the default compiler, and what tells which lines are run.
+    Coverage,
+}
+
 /// What was built.
 pub struct Programs {
     /// Where the targets' programs lie.
@@ -31,18 +42,49 @@ pub struct Programs {
     pub compiler: &'static str,
 }
 
+impl Kind {
+    const fn cargo(self) -> &'static str {
+        match self {
+            Self::Usual | Self::Coverage => "cargo",
+            Self::Sanitizer => "cargo +nightly",
+        }
+    }
+
+    /// What the compiler is told beyond [`COUNTING`].
+    const fn flags(self) -> &'static str {
+        match self {
+            Self::Usual => "",
+            Self::Sanitizer => " -Zsanitizer=address",
+            Self::Coverage => " -Cinstrument-coverage",
+        }
+    }
+
+    const fn compiler(self) -> &'static str {
+        match self {
+            Self::Usual => "default compiler, no sanitizer",
+            Self::Sanitizer => "nightly compiler, address sanitizer",
+            Self::Coverage => "default compiler, lines counted",
+        }
+    }
+
+    /// The target folder, from the top of the project. Each has its own: what
+    /// another compiler or other flags built is of no use.
+    const fn folder(self) -> &'static str {
+        match self {
+            Self::Usual => "fuzz/target",
+            Self::Sanitizer => "target/fuzz/sanitizer",
+            Self::Coverage => "target/coverage/fuzz",
+        }
+    }
+}
+
 /// Builds the targets.
 ///
 /// # Errors
 /// Why that is not possible.
-pub fn build(root: &Path, targets: &[Target], sanitizer: bool) -> Result<Programs, String> {
-    let triple = host()?;
-    let (cargo, sanitizer, compiler) = if sanitizer {
-        ("cargo +nightly", " -Zsanitizer=address", "nightly compiler, address sanitizer")
-    } else {
-        ("cargo", "", "default compiler, no sanitizer")
-    };
-    let mut line = Line::new(cargo)
+pub fn build(root: &Path, targets: &[Target], kind: Kind) -> Result<Programs, String> {
+    let triple = rust::host()?;
+    let mut line = Line::new(kind.cargo())
         .arg("build")
         .arg("--release")
         .arg("--quiet")
@@ -51,7 +93,9 @@ pub fn build(root: &Path, targets: &[Target], sanitizer: bool) -> Result<Program
         .arg(&triple)
         .arg("--manifest-path")
         .arg("fuzz/Cargo.toml")
-        .env("RUSTFLAGS", &format!("{COUNTING}{sanitizer}"));
+        .arg("--target-dir")
+        .arg(kind.folder())
+        .env("RUSTFLAGS", &format!("{COUNTING}{}", kind.flags()));
     for target in targets {
         line = line.arg("--bin").arg(&target.name);
     }
@@ -59,17 +103,8 @@ pub fn build(root: &Path, targets: &[Target], sanitizer: bool) -> Result<Program
     Line::new("cargo build --release --quiet --package lazaret").run(root, BUILD_TIME_MAX, &mut tally)?;
     line.run(root, BUILD_TIME_MAX, &mut tally)?;
     Ok(Programs {
-        folder: root.join("fuzz/target").join(triple).join("release"),
+        folder: root.join(kind.folder()).join(triple).join("release"),
         lazaret: root.join("target/release/lazaret"),
-        compiler,
+        compiler: kind.compiler(),
     })
-}
-
-/// The machine that the compiler builds for.
-fn host() -> Result<String, String> {
-    let output = Command::new("rustc").arg("-vV").output();
-    let output = output.map_err(|error| format!("failed to start rustc: {error}"))?;
-    let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    let host = text.lines().find_map(|line| line.strip_prefix("host: "));
-    host.map(str::to_owned).ok_or_else(|| "rustc does not say for which machine it builds".to_owned())
 }

@@ -30,11 +30,21 @@ const POISON_TIME_MAX: Duration = Duration::from_secs(60);
 /// Lines of a log that are shown with a finding.
 const LINES_SHOWN_MAX: usize = 12;
 
+/// How long each target runs.
+#[derive(Debug, Clone, Copy)]
+pub enum Length {
+    /// What is in the corpora, then what the fuzzer makes of it, until the time is up.
+    Time(Duration),
+    /// What is in the corpora, once. What is run writes which lines it has run below
+    /// this path, by the pattern that LLVM_PROFILE_FILE has.
+    Corpora(&'static str),
+}
+
 /// A run.
 pub struct Session {
     root: PathBuf,
     programs: Programs,
-    each: Duration,
+    length: Length,
     limit: Duration,
     /// Folders of real and of poisonous mail.
     mail: Vec<PathBuf>,
@@ -67,8 +77,8 @@ impl Session {
     ///
     /// # Errors
     /// A folder can't be made.
-    pub fn open(root: &Path, programs: Programs, each: Duration, limit: Duration) -> Result<Self, String> {
-        let mut session = Self { root: root.to_owned(), programs, each, limit, mail: Vec::new() };
+    pub fn open(root: &Path, programs: Programs, length: Length, limit: Duration) -> Result<Self, String> {
+        let mut session = Self { root: root.to_owned(), programs, length, limit, mail: Vec::new() };
         let data = project::test_data();
         let real = data.join("mail");
         if real.is_dir() {
@@ -122,8 +132,15 @@ impl Session {
     fn line(&self, target: &Target, findings: &Path) -> Result<Line, String> {
         let taste = target.taste();
         let program = self.programs.folder.join(&target.name);
-        let mut line = Line::new(&program.to_string_lossy())
-            .arg(&format!("-max_total_time={}", self.each.as_secs()))
+        let line = Line::new(&program.to_string_lossy());
+        let line = match self.length {
+            Length::Time(each) => line.arg(&format!("-max_total_time={}", each.as_secs())),
+            Length::Corpora(profiles) => {
+                let profiles = self.root.join(profiles);
+                line.arg("-runs=0").env("LLVM_PROFILE_FILE", &profiles.to_string_lossy())
+            }
+        };
+        let mut line = line
             .arg(&format!("-timeout={}", INPUT_TIME_MAX.as_secs()))
             .arg(&format!("-rss_limit_mb={MEMORY_MIB_MAX}"))
             .arg(&format!("-max_len={}", taste.length_max))
