@@ -24,7 +24,7 @@ const STACK_BYTES: usize = 512 << 20;
 const SMALL_BYTES_MAX: usize = 2 << 10;
 
 /// Recipients, each of whom finds another route.
-const RECIPIENTS: [&str; 5] = ["header@a", "types@a", "many@a", "both@a", "none@a"];
+const RECIPIENTS: [&str; 6] = ["header@a", "types@a", "names@a", "many@a", "both@a", "none@a"];
 
 thread_local! {
     static SPECIMEN: RefCell<Option<Specimen>> = const { RefCell::new(None) };
@@ -87,6 +87,8 @@ fn routes() -> Vec<RouteConfig> {
         RouteConfig { recipient: one("header@*"), header: header("List-Id", "*.*"), ..rest() },
         RouteConfig { recipient: one("types@*"), part_type: one("text/html"), ..rest() },
         RouteConfig { recipient: one("types@*"), part_type: one("application/*"), ..rest() },
+        RouteConfig { recipient: one("names@*"), part_name: one("*a*.*"), ..rest() },
+        RouteConfig { recipient: one("names@*"), part_name: one("*"), ..rest() },
         RouteConfig {
             recipient: one("many@*"),
             all: Some(vec![types("text/*"), types("image/*")]),

@@ -14,7 +14,8 @@ use lazaret_route::{ConditionConfig, Facts, Globs, Limits, RouteConfig, RouteTab
 /// The message that is routed, and what it says of itself.
 const MESSAGE: &str = "From: Anna <anna@a.example>\r\nSubject: =?utf-8?q?Gr=C3=BC=C3=9Fe?= an\r\n alle\r\n\
     List-Id: <l.example>\r\nX-Two: one\r\nX-Two: other\r\nContent-Type: multipart/mixed; boundary=b\r\n\r\n\
-    --b\r\n\r\ntext\r\n--b\r\nContent-Type: image/PNG\r\n\r\nx\r\n--b--\r\n";
+    --b\r\n\r\ntext\r\n--b\r\nContent-Type: image/PNG; name=\"=?utf-8?q?=C3=9C?=.PNG\"\r\n\
+    Content-Disposition: inline; filename*=utf-8''b%20b.exe\r\n\r\nx\r\n--b--\r\n";
 const FIELDS: [(&str, &str); 6] = [
     ("from", "Anna <anna@a.example>"),
     ("subject", "Grüße an alle"),
@@ -24,13 +25,14 @@ const FIELDS: [(&str, &str); 6] = [
     ("content-type", "multipart/mixed; boundary=b"),
 ];
 const TYPES: [&str; 3] = ["multipart/mixed", "text/plain", "image/png"];
+const FILES: [&str; 2] = ["Ü.PNG", "b b.exe"];
 
 /// The sender of one transaction; the other has none.
 const SENDER: &str = "Owner+x@L.example";
 const RECIPIENTS: [&str; 3] = ["anna@a.example", "Bruno.B@sub.B.example", "postmaster"];
 
 /// Globs, or parts of such.
-const GLOBS: [&str; 14] = [
+const GLOBS: [&str; 15] = [
     "*",
     "?",
     "*@*",
@@ -42,6 +44,7 @@ const GLOBS: [&str; 14] = [
     "Ü",
     "b*b",
     "image/*",
+    "*.exe",
     "*/plain",
     "<l.e*",
     "??e",
@@ -107,7 +110,8 @@ fn table(routes: &[RouteConfig]) {
 fn holds(config: &ConditionConfig, recipient: &str, sender: &str) -> bool {
     let any = |globs: &Globs, text: &str| globs.as_slice().iter().any(|glob| matches(glob, text));
     let null = |glob: &String| if glob == "<>" { String::new() } else { glob.clone() };
-    let ConditionConfig { recipient: to, sender: from, header, part_type, all, any: some, not } = config;
+    let ConditionConfig { recipient: to, sender: from, header, part_type, part_name, all, any: some, not } =
+        config;
     to.as_ref().is_none_or(|globs| any(globs, recipient))
         && from
             .as_ref()
@@ -117,6 +121,7 @@ fn holds(config: &ConditionConfig, recipient: &str, sender: &str) -> bool {
             named.any(|(_, text)| matches(glob, text))
         })
         && part_type.as_ref().is_none_or(|globs| TYPES.iter().any(|found| any(globs, found)))
+        && part_name.as_ref().is_none_or(|globs| FILES.iter().any(|found| any(globs, found)))
         && all.iter().flatten().all(|inner| holds(inner, recipient, sender))
         && some.as_ref().is_none_or(|list| list.iter().any(|inner| holds(inner, recipient, sender)))
         && not.as_ref().is_none_or(|inner| !holds(inner, recipient, sender))
@@ -163,7 +168,7 @@ fn globs(u: &mut Unstructured<'_>) -> Result<Globs> {
 fn condition(u: &mut Unstructured<'_>, depth: u32) -> Result<ConditionConfig> {
     let mut config = ConditionConfig::default();
     for _ in 0..u.int_in_range(0..=2)? {
-        match u.int_in_range(0..=6)? {
+        match u.int_in_range(0..=7)? {
             0 => config.recipient = Some(globs(u)?),
             1 => config.sender = Some(globs(u)?),
             2 => {
@@ -174,6 +179,7 @@ fn condition(u: &mut Unstructured<'_>, depth: u32) -> Result<ConditionConfig> {
             3 => config.part_type = Some(globs(u)?),
             4 if depth > 0 => config.all = Some(conditions(u, depth)?),
             5 if depth > 0 => config.any = Some(conditions(u, depth)?),
+            7 => config.part_name = Some(globs(u)?),
             6 if depth > 0 => config.not = Some(Box::new(condition(u, depth - 1)?)),
             _ => {}
         }
@@ -186,7 +192,7 @@ fn conditions(u: &mut Unstructured<'_>, depth: u32) -> Result<Vec<ConditionConfi
 }
 
 fn route(u: &mut Unstructured<'_>) -> Result<RouteConfig> {
-    let ConditionConfig { recipient, sender, header, part_type, all, any, not } = condition(u, 4)?;
+    let ConditionConfig { recipient, sender, header, part_type, part_name, all, any, not } = condition(u, 4)?;
     let deliver = (!u.ratio(1, 16)?).then(|| "a".to_owned());
-    Ok(RouteConfig { recipient, sender, header, part_type, all, any, not, deliver })
+    Ok(RouteConfig { recipient, sender, header, part_type, part_name, all, any, not, deliver })
 }

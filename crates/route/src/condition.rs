@@ -87,6 +87,7 @@ pub(crate) enum Test {
     Sender(Vec<Glob>),
     Header { name: String, glob: Glob },
     PartType(Vec<Glob>),
+    PartName(Vec<Glob>),
 }
 
 impl Test {
@@ -94,7 +95,7 @@ impl Test {
         match self {
             Self::Sender(_) => Effort::Envelope,
             Self::Header { .. } => Effort::Header,
-            Self::PartType(_) => Effort::Message,
+            Self::PartType(_) | Self::PartName(_) => Effort::Message,
         }
     }
 }
@@ -114,6 +115,7 @@ impl Common<'_, '_> {
                 Test::Sender(globs) => any_matches(globs, self.sender),
                 Test::Header { name, glob } => self.facts.header_matches(name, glob)?,
                 Test::PartType(globs) => self.facts.part_type_matches(globs)?,
+                Test::PartName(globs) => self.facts.part_name_matches(globs)?,
             });
         }
         Ok(self.answers[slot])
@@ -183,7 +185,7 @@ impl Compiler {
 
     fn keys(&mut self, config: &ConditionConfig, depth: usize) -> Result<Vec<Condition>, Fault> {
         // Taken apart, so that a new key can't be forgotten here.
-        let ConditionConfig { recipient, sender, header, part_type, all, any, not } = config;
+        let ConditionConfig { recipient, sender, header, part_type, part_name, all, any, not } = config;
         let mut keys = Vec::new();
         if let Some(globs) = recipient {
             keys.push(Condition::Recipient(compile("recipient", globs, address)?));
@@ -199,6 +201,9 @@ impl Compiler {
         }
         if let Some(globs) = part_type {
             keys.push(self.common(Test::PartType(compile("part_type", globs, media_type)?)));
+        }
+        if let Some(globs) = part_name {
+            keys.push(self.common(Test::PartName(compile("part_name", globs, file_name)?)));
         }
         if let Some(list) = all {
             keys.push(Condition::All(self.list("all", list, depth)?));
@@ -278,6 +283,11 @@ fn reverse_path(text: &str) -> Result<Glob, KeyError> {
 
 fn media_type(text: &str) -> Result<Glob, KeyError> {
     if text.contains(['*', '/']) { glob(text) } else { Err(KeyError::NoMediaType(text.to_owned())) }
+}
+
+/// A file name that is empty is none.
+fn file_name(text: &str) -> Result<Glob, KeyError> {
+    if text.is_empty() { Err(KeyError::Empty) } else { glob(text) }
 }
 
 /// RFC 5322 section 3.6.8: a name has printable ASCII without the colon.

@@ -33,7 +33,7 @@ impl Globs {
 
 /// Writes the condition keys into both structs that have them: serde's
 /// `flatten` would share them too, but then unknown keys pass and errors lose
-/// their line. A later condition (`size`, `part_name`, `client`, `origin`) is a
+/// their line. A later condition (`size`, `client`, `origin`) is a
 /// line in the list below, a later action (`expand`, `rewrite`, `reject`,
 /// `discard`, `hold`, `copy`, `add_header`) a field beside `deliver`.
 macro_rules! with_condition_keys {
@@ -78,6 +78,9 @@ with_condition_keys! {
     /// The `type/subtype` of any part, at any depth, forwarded messages included.
     /// A part that does not say what it is counts as `text/plain`.
     part_type: Globs,
+    /// The file name of any part, at any depth, as its Content-Disposition or its
+    /// Content-Type tells it, decoded. A part without a file name matches nothing.
+    part_name: Globs,
     /// Each of these must hold.
     all: Vec<ConditionConfig>,
     /// At least one of these must hold.
@@ -101,6 +104,7 @@ mod tests {
         sender = ["<>", "*@example.net"]
         header = { "List-Id" = "*", Subject = "*[urgent]*" }
         part_type = "application/*"
+        part_name = ["*.exe", "*.scr"]
         all = [{ any = [{ sender = "a@b" }, { recipient = "c@d" }] }, { not = { part_type = "image/*" } }]
         deliver = "reinject"
 

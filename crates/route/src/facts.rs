@@ -1,4 +1,4 @@
-//! What a message says about itself: header fields and the types of its parts.
+//! What a message says about itself: header fields, types and file names of its parts.
 //! The only module that names mail-parser.
 //!
 //! Nothing is parsed before it is asked for, a single header field included,
@@ -77,7 +77,17 @@ pub struct Facts<'a> {
     measured: Option<HeaderSize>,
     /// `Some(None)` once it was found that there is no header.
     header: Option<Option<Message<'a>>>,
-    part_types: Option<BTreeSet<String>>,
+    parts: Option<Parts>,
+}
+
+/// What the parts of a message say of themselves, forwarded messages included.
+#[doc(hidden)]
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Parts {
+    /// What they are: `type/subtype`.
+    pub types: BTreeSet<String>,
+    /// How the files in them are called.
+    pub names: BTreeSet<String>,
 }
 
 impl<'a> Facts<'a> {
@@ -85,7 +95,7 @@ impl<'a> Facts<'a> {
     /// [`Stage::Headers`] or [`Stage::Parse`] before the parser is at work on the
     /// one or the other, and [`Stage::Route`] after it, unless it ends in an error.
     pub fn new(content: &'a [u8], limits: &'a Limits, observer: &'a mut dyn FnMut(Stage)) -> Self {
-        Self { content, limits, observer, measured: None, header: None, part_types: None }
+        Self { content, limits, observer, measured: None, header: None, parts: None }
     }
 
     /// Tests the number of recipients against its limit.
@@ -132,22 +142,27 @@ impl<'a> Facts<'a> {
 
     /// Whether the type of one of the parts matches one of the globs.
     pub(crate) fn part_type_matches(&mut self, globs: &[Glob]) -> Result<bool, FactsError> {
-        Ok(self.part_types()?.iter().any(|found| any_matches(globs, found)))
+        Ok(self.parts()?.types.iter().any(|found| any_matches(globs, found)))
     }
 
-    /// The types of all parts.
+    /// Whether the file name of one of the parts matches one of the globs.
+    pub(crate) fn part_name_matches(&mut self, globs: &[Glob]) -> Result<bool, FactsError> {
+        Ok(self.parts()?.names.iter().any(|found| any_matches(globs, found)))
+    }
+
+    /// Types and file names of all parts.
     ///
     /// # Errors
     /// As [`RouteTable::judge`](crate::RouteTable::judge).
     #[doc(hidden)]
-    pub fn part_types(&mut self) -> Result<&BTreeSet<String>, FactsError> {
-        if self.part_types.is_none() {
+    pub fn parts(&mut self) -> Result<&Parts, FactsError> {
+        if self.parts.is_none() {
             (self.observer)(Stage::Parse);
             self.admit_header()?;
-            self.part_types = Some(parse_part_types(self.content, self.limits)?);
+            self.parts = Some(parse_parts(self.content, self.limits)?);
             (self.observer)(Stage::Route);
         }
-        Ok(self.part_types.get_or_insert_default())
+        Ok(self.parts.get_or_insert_default())
     }
 
     /// Tests the limits that must hold before the parser is at work.
@@ -190,17 +205,17 @@ fn text<'t, 'a>(field: &'t mut Header<'a>, content: &'a [u8]) -> &'t str {
     field.value.as_text().unwrap_or_default()
 }
 
-/// Parses the whole message for the types of its parts. A message without any
-/// header field is text (RFC 2045 section 5.2).
-fn parse_part_types(content: &[u8], limits: &Limits) -> Result<BTreeSet<String>, FactsError> {
+/// Parses the whole message for what its parts say of themselves. A message without
+/// any header field is text (RFC 2045 section 5.2).
+fn parse_parts(content: &[u8], limits: &Limits) -> Result<Parts, FactsError> {
     let message = ManuallyDrop::new(MessageParser::new().parse(content));
     let Some(root) = message.as_ref() else {
-        return Ok(BTreeSet::from([TEXT.to_owned()]));
+        return Ok(Parts { types: BTreeSet::from([TEXT.to_owned()]), ..Parts::default() });
     };
     // An error leaves here, and the message is never dropped.
-    let types = walk(root, limits)?;
+    let parts = walk(root, limits)?;
     drop(ManuallyDrop::into_inner(message));
-    Ok(types)
+    Ok(parts)
 }
 
 /// What a part is that doesn't say (RFC 2045 section 5.2).
@@ -210,13 +225,13 @@ const TEXT: &str = "text/plain";
 /// 2046 section 5.1.5).
 const MESSAGE: &str = "message/rfc822";
 
-/// Walks all messages inside `root` without recursion; returns the types of
-/// their parts once the tree is known to be sound and within the limits.
-fn walk(root: &Message<'_>, limits: &Limits) -> Result<BTreeSet<String>, FactsError> {
+/// Walks all messages inside `root` without recursion; returns what their parts
+/// say once the tree is known to be sound and within the limits.
+fn walk(root: &Message<'_>, limits: &Limits) -> Result<Parts, FactsError> {
     if let Some(start) = root.parts.first().map(|part| part.offset_header).filter(|&start| start != 0) {
         return Err(FactsError::Tree(TreeFault::Start(start)));
     }
-    let mut types = BTreeSet::new();
+    let mut parts = Parts::default();
     let mut count = 0;
     let mut ahead = vec![(root, 1)];
     while let Some((message, level)) = ahead.pop() {
@@ -224,13 +239,13 @@ fn walk(root: &Message<'_>, limits: &Limits) -> Result<BTreeSet<String>, FactsEr
         within("parts", count, limits.parts)?;
         for (part, level) in message.parts.iter().zip(levels(message, level)?) {
             within("nesting", level, limits.nesting)?;
-            note_types(part, &mut types);
+            parts.note(part);
             if let PartType::Message(inner) = &part.body {
                 ahead.push((inner, level + 1));
             }
         }
     }
-    Ok(types)
+    Ok(parts)
 }
 
 /// How deep each part of one message lies, if its first part lies at `top`.
@@ -252,20 +267,30 @@ fn levels(message: &Message<'_>, top: usize) -> Result<Vec<usize>, FactsError> {
     Ok(levels)
 }
 
-/// Notes what a part says it is. Programs differ in which of several
-/// Content-Type fields they believe: all count.
-fn note_types(part: &MessagePart<'_>, types: &mut BTreeSet<String>) {
-    let mut said = false;
-    for field in part.headers.iter().filter(|field| field.name == HeaderName::ContentType) {
-        if let Some((main, sub)) = field.value.as_content_type().and_then(|t| Some((t.ctype(), t.subtype()?)))
-        {
-            types.insert(format!("{main}/{sub}"));
-            said = true;
+impl Parts {
+    /// Notes what a part says. Programs differ in which of several fields of a name
+    /// they believe, and in which of two names of a file: all count.
+    fn note(&mut self, part: &MessagePart<'_>) {
+        let mut said = false;
+        for field in &part.headers {
+            let (attribute, is_type) = match field.name {
+                HeaderName::ContentType => ("name", true),
+                HeaderName::ContentDisposition => ("filename", false),
+                _ => continue,
+            };
+            let Some(value) = field.value.as_content_type() else { continue };
+            if let Some(sub) = value.subtype().filter(|_| is_type) {
+                self.types.insert(format!("{}/{sub}", value.ctype()));
+                said = true;
+            }
+            let named = value.attributes().into_iter().flatten();
+            let names = named.filter(|found| found.name == attribute && !found.value.is_empty());
+            self.names.extend(names.map(|found| found.value.clone().into_owned()));
         }
-    }
-    if !said {
-        let unsaid = if matches!(part.body, PartType::Message(_)) { MESSAGE } else { TEXT };
-        types.insert(unsaid.to_owned());
+        if !said {
+            let unsaid = if matches!(part.body, PartType::Message(_)) { MESSAGE } else { TEXT };
+            self.types.insert(unsaid.to_owned());
+        }
     }
 }
 

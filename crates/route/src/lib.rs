@@ -22,7 +22,7 @@ mod verdict;
 
 pub use condition::{CONDITION_DEPTH_MAX, KeyError};
 pub use config::{ConditionConfig, Globs, RouteConfig};
-pub use facts::{Facts, FactsError, TreeFault};
+pub use facts::{Facts, FactsError, Parts, TreeFault};
 pub use glob::GLOB_BYTES_MAX;
 pub use limits::Limits;
 pub use table::{Action, Needs, ROUTES_MAX, RouteId, RouteTable, TableError};

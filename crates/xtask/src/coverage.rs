@@ -115,7 +115,12 @@ fn executables(messages: &str) -> Vec<PathBuf> {
 }
 
 /// What was counted, as text, by whatever program.
-fn counts(root: &Path, tools: &[PathBuf; 2], profiles: &Path, programs: &[PathBuf]) -> Result<String, String> {
+fn counts(
+    root: &Path,
+    tools: &[PathBuf; 2],
+    profiles: &Path,
+    programs: &[PathBuf],
+) -> Result<String, String> {
     let [profdata, cov] = tools.each_ref().map(|tool| Line::new("nice").arg(&tool.to_string_lossy()));
     let merged = root.join(FOLDER).join("merged.profdata");
     let log = root.join(FOLDER).join("merge.log");
@@ -154,7 +159,8 @@ fn table(coverages: &[Coverage]) -> String {
         let part = covered as f64 * 100.0 / lines.max(1) as f64;
         format!("{name:<46} {lines:>6} {covered:>8} {part:>7.2} %\n")
     };
-    let mut text = format!("\n{:<46} {:>6} {:>8} {:>9}\n", "parser (tests left out)", "lines", "covered", "part");
+    let mut text =
+        format!("\n{:<46} {:>6} {:>8} {:>9}\n", "parser (tests left out)", "lines", "covered", "part");
     // What has no lines that count only says what is where.
     for Coverage { path, lines, covered, .. } in coverages.iter().filter(|coverage| coverage.lines > 0) {
         text += &row(&path.display().to_string(), *lines, *covered);

@@ -58,7 +58,11 @@ fn header_matches(content: &[u8], name: &str, glob: &str) -> bool {
 }
 
 fn types(content: &[u8]) -> Vec<String> {
-    parse_part_types(content, &Limits::default()).unwrap().into_iter().collect()
+    parse_parts(content, &Limits::default()).unwrap().types.into_iter().collect()
+}
+
+fn names(content: &str) -> Vec<String> {
+    parse_parts(content.as_bytes(), &Limits::default()).unwrap().names.into_iter().collect()
 }
 
 fn exceeded(content: &[u8], limits: &Limits) -> String {
@@ -116,10 +120,45 @@ fn types_are_found_at_any_depth() {
 }
 
 #[test]
+fn file_names_are_found_however_they_are_written() {
+    for (fields, expected) in [
+        ("Content-Disposition: attachment; filename=a.exe", &["a.exe"][..]),
+        ("content-disposition: ATTACHMENT; FILENAME=\"a \\\"b\\\".txt\"", &["a \"b\".txt"]),
+        ("Content-Type: application/pdf; name=\"b.pdf\"", &["b.pdf"]),
+        ("Content-Disposition: inline; filename*=utf-8'de'Gr%C3%BC%C3%9Fe.txt", &["Grüße.txt"]),
+        ("Content-Disposition: inline; filename*=iso-8859-1''%FC.txt", &["ü.txt"]),
+        ("Content-Disposition: inline; filename*1=b.exe;\r\n filename*0=\"a.\"", &["a.b.exe"]),
+        ("Content-Disposition: inline; filename=\"=?utf-8?B?w7wuZXhl?=\"", &["ü.exe"]),
+        ("Content-Disposition: inline; filename=\"a\r\n b.txt\"", &["a b.txt"]),
+        // What one program shows and another one does not must not hide the other.
+        ("Content-Disposition: inline; filename=a.txt; filename*=''b.exe", &["a.txt", "b.exe"]),
+        (
+            "Content-Type: a/b; name=c.txt\r\nContent-Disposition: inline; filename=d.exe\r\n\
+             Content-Disposition: inline; filename=e.txt",
+            &["c.txt", "d.exe", "e.txt"],
+        ),
+        ("Content-Type: a/b; filename=no.txt\r\nContent-Disposition: inline; name=no.txt", &[]),
+        ("Content-Disposition: inline; filename=\"\"\r\nX-Name: name=a", &[]),
+    ] {
+        assert_eq!(names(&format!("{fields}\r\n\r\ntext\r\n")), expected, "{fields}");
+    }
+}
+
+#[test]
+fn file_names_are_found_at_any_depth() {
+    let forwarded = "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\n\
+        Content-Disposition: attachment; filename=a.eml\r\nContent-Type: message/rfc822\r\n\r\n\
+        Content-Type: multipart/mixed; boundary=c\r\n\r\n--c\r\n\
+        Content-Disposition: attachment; filename=b.exe\r\n\r\nx\r\n--c--\r\n--b--\r\n";
+    assert_eq!(names(forwarded), ["a.eml", "b.exe"]);
+    assert_eq!(names(""), [""; 0]);
+}
+
+#[test]
 fn a_swapped_header_steers_nothing() {
     assert!(header_matches(SWAPPED, "from", "outer@example.org"));
     assert!(!header_matches(SWAPPED, "from", "inner@example.org"));
-    let error = parse_part_types(SWAPPED, &Limits::default()).unwrap_err();
+    let error = parse_parts(SWAPPED, &Limits::default()).unwrap_err();
     assert_eq!(error.cause(), Cause::Tree);
     assert!(error.to_string().starts_with("the part tree is malformed: the first part starts at byte "));
 }
@@ -147,7 +186,7 @@ fn every_limit_is_tested() {
         assert_eq!(exceeded(content, &limits), message);
     }
     let exact = Limits { parts: 6, nesting: 4, ..limits };
-    assert!(parse_part_types(DIGEST, &exact).is_ok());
+    assert!(parse_parts(DIGEST, &exact).is_ok());
     let parts = Limits { parts: 4, ..exact.clone() };
     assert_eq!(exceeded(DIGEST, &parts), "parts: 5 exceeds the limit of 4");
     let nesting = Limits { nesting: 3, ..exact };
@@ -157,7 +196,7 @@ fn every_limit_is_tested() {
 #[test]
 fn a_deep_message_is_forgotten_and_a_shallow_one_dropped() {
     // Dropping this one would take more stack than a test has.
-    let error = parse_part_types(&chain(100_000), &Limits { parts: usize::MAX, ..Limits::default() });
+    let error = parse_parts(&chain(100_000), &Limits { parts: usize::MAX, ..Limits::default() });
     let limit = Limits::default().nesting;
     assert_eq!(error, Err(FactsError::Limit { name: "nesting", found: limit + 1, limit }));
     assert_eq!(types(&chain(999)), ["message/rfc822", "text/plain"]);

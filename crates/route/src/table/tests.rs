@@ -6,7 +6,7 @@ use crate::limits::Limits;
 use lazaret_envelope::{Recipient, ReversePath, Sender, Stage};
 
 const CONTENT: &[u8] = b"Subject: hello\r\nX-Spam: yes\r\nContent-Type: multipart/mixed; boundary=b\r\n\
-    \r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: image/png\r\n\r\npng\r\n--b--\r\n";
+    \r\n--b\r\n\r\ntext\r\n--b\r\nContent-Type: image/png; name=\"A picture.PNG\"\r\n\r\npng\r\n--b--\r\n";
 
 #[derive(serde::Deserialize)]
 struct File {
@@ -59,6 +59,9 @@ fn each_condition_holds_when_it_should() {
         ("part_type = 'image/*'", true),
         ("part_type = ['video/*', 'TEXT/plain']", true),
         ("part_type = 'video/*'", false),
+        ("part_name = '*.png'", true),
+        ("part_name = ['*.exe', 'a ?icture.*']", true),
+        ("part_name = ['*.exe', 'picture.png']", false),
         ("recipient = 'b@*'\nsender = 'b@*'", false),
         ("all = [{ recipient = 'b@*' }, { sender = 'a@*' }]", true),
         ("all = [{ recipient = 'b@*' }, { sender = 'b@*' }]", false),
@@ -112,6 +115,7 @@ fn no_more_is_parsed_than_the_answer_needs() {
             &[Stage::Headers, Stage::Route, Stage::Headers, Stage::Route],
         ),
         ("part_type = '*'", &[Stage::Parse, Stage::Route]),
+        ("part_name = '*'\npart_type = '*'", &[Stage::Parse, Stage::Route]),
         (
             "part_type = '*'\nheader = { X-Spam = 'yes' }",
             &[Stage::Headers, Stage::Route, Stage::Parse, Stage::Route],
@@ -129,7 +133,10 @@ fn a_table_says_what_it_can_need() {
         |conditions: &str| compile(&format!("[[route]]\n{conditions}\ndeliver = 'x'")).unwrap().needs();
     assert_eq!(needs("recipient = '*'\nsender = '*'"), Needs::default());
     assert_eq!(needs("not = { header = { a = '*' } }"), Needs { header: true, message: false });
-    assert_eq!(needs("any = [{ part_type = '*' }]"), Needs { header: false, message: true });
+    for parts in ["part_type", "part_name"] {
+        let needs = needs(&format!("any = [{{ {parts} = '*' }}]"));
+        assert_eq!(needs, Needs { header: false, message: true });
+    }
 }
 
 #[test]
@@ -178,6 +185,7 @@ fn mistakes_name_route_key_and_reason() {
         ("recipient = []", "recipient: nothing is given"),
         ("sender = 'example.org'", "sender: \"example.org\" matches no address"),
         ("part_type = 'image'", "part_type: \"image\" matches no media type"),
+        ("part_name = ['*.exe', '']", "part_name: nothing is given"),
         ("header = {}", "header: nothing is given"),
         ("header = { 'Subject:' = '*' }", "header: \"Subject:\" is no name of a header field"),
         ("header = { '' = '*' }", "header: \"\" is no name"),

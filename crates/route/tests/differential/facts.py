@@ -1,7 +1,7 @@
 """What Python's email package says of each message that is named on standard input:
 one JSON object a line. It must never interpret more than the package does.
 """
-import email, email.header, email.policy, json, re, sys
+import email, email.header, email.policy, email.utils, json, re, sys
 
 FIELDS = ("Subject", "List-Id", "From", "To")
 
@@ -15,9 +15,18 @@ def text(value):
         return "?" + type(error).__name__
 
 
+def names(part):
+    """How the file in a part is called: by its disposition, and by its type."""
+    for parameter, field in (("filename", "content-disposition"), ("name", "content-type")):
+        value = part.get_param(parameter, header=field)
+        if value:
+            yield text(email.utils.collapse_rfc2231_value(value))
+
+
 for path in map(str.strip, sys.stdin):
     with open(path, "rb") as file:
         message = email.message_from_binary_file(file, policy=email.policy.compat32)
     facts = {name: sorted(text(value) for value in message.get_all(name, [])) for name in FIELDS}
     facts["types"] = sorted({part.get_content_type() for part in message.walk()})
+    facts["names"] = sorted({name for part in message.walk() for name in names(part) if name})
     print(json.dumps(facts))

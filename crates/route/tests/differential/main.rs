@@ -119,8 +119,8 @@ fn differences(content: &[u8], theirs: &Value) -> Vec<(String, String)> {
     let mut observe = |_| ();
     let mut facts = Facts::new(content, &limits, &mut observe);
     let mut found = Vec::new();
+    let words = |text: &String| text.split_whitespace().collect::<Vec<_>>().join(" ");
     for field in FIELDS {
-        let words = |text: &String| text.split_whitespace().collect::<Vec<_>>().join(" ");
         let mut ours: Vec<String> =
             facts.field_texts(field).expect("real mail is within the limits").iter().map(words).collect();
         ours.sort();
@@ -129,19 +129,26 @@ fn differences(content: &[u8], theirs: &Value) -> Vec<(String, String)> {
             found.push((class_of_text(&ours, &theirs), format!("{field}: {ours:?} and {theirs:?}")));
         }
     }
-    let ours = facts.part_types().expect("real mail is within the limits").clone();
-    let theirs: BTreeSet<String> = texts(&theirs["types"]).into_iter().collect();
-    if ours != theirs {
-        let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
-        let (more, fewer) = (only(&ours, &theirs), only(&theirs, &ours));
-        let class = match (more.is_empty(), fewer.is_empty()) {
-            (false, true) => "types, more here",
-            (true, false) => "types, fewer here",
-            _ => "types, others",
-        };
-        found.push((class.to_owned(), format!("{more:?} and {fewer:?}")));
+    let parts = facts.parts().expect("real mail is within the limits");
+    let names = parts.names.iter().map(words).collect();
+    for (what, ours) in [("types", &parts.types), ("names", &names)] {
+        let theirs = texts(&theirs[what]).into_iter().collect();
+        found.extend(difference(what, ours, &theirs));
     }
     found
+}
+
+/// The class of a difference between two sets, and what only one of them has.
+fn difference(what: &str, ours: &BTreeSet<String>, theirs: &BTreeSet<String>) -> Option<(String, String)> {
+    let only = |a: &BTreeSet<String>, b: &BTreeSet<String>| a.difference(b).cloned().collect::<Vec<_>>();
+    let (more, fewer) = (only(ours, theirs), only(theirs, ours));
+    let class = match (more.is_empty(), fewer.is_empty()) {
+        (true, true) => return None,
+        (false, true) => "more here",
+        (true, false) => "fewer here",
+        (false, false) => "others",
+    };
+    Some((format!("{what}, {class}"), format!("{more:?} and {fewer:?}")))
 }
 
 fn texts(value: &Value) -> Vec<String> {
