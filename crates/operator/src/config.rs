@@ -299,6 +299,39 @@ mod tests {
                 "lazaret.toml:3:13: ",
                 "[transport.a] next_hops: \"x\"",
             ),
+            ("[transport.\"a b\"]\ntype = \"discard\"\n", "lazaret.toml:1:1: ", "[transport.a b]"),
+            (
+                "[transport.a]\ntype = \"pipe\"\ncommand = []\n",
+                "lazaret.toml:3:11: ",
+                "[transport.a] command",
+            ),
+            (
+                "[transport.a]\ntype = \"maildir\"\npath = \"/m/{x}\"\n",
+                "lazaret.toml:3:8: ",
+                "[transport.a] path",
+            ),
+            (
+                "[transport.a]\ntype = \"maildir\"\npath = \"/m\"\nqueue = 0\n",
+                "lazaret.toml:4:9: ",
+                "[transport.a] queue: 0",
+            ),
+            (
+                "[transport.a]\ntype = \"smtp\"\nnext_hops = [\"x:1\"]\n[transport.a.timeouts]\ndata = \"0s\"\n",
+                "lazaret.toml:5:8: ",
+                "timeouts.data",
+            ),
+            (
+                "[transport.a]\ntype = \"smtp\"\nnext_hops = [\"x:1\"]\ntls_name = \"a b\"\n",
+                "lazaret.toml:4:12: ",
+                "[transport.a] tls_name",
+            ),
+            (
+                "[transport.a]\ntype = \"smtp\"\nnext_hops = [\"x:1\"]\nbreaker = { failures = 0 }\n",
+                "lazaret.toml:4:11: ",
+                "[transport.a] breaker",
+            ),
+            ("[delivery]\nconnections = 0\n", "lazaret.toml:2:15: ", "[delivery] connections: 0"),
+            ("[retry]\nfirst = \"2h\"\nmax = \"1h\"\n", "lazaret.toml:3:7: ", "[retry] max"),
             ("\n[[listen]]\nidle_timeout = \"0s\"\n", "lazaret.toml:2:1: ", "listener 1: idle_timeout"),
         ] {
             let error = parse(text).unwrap_err().to_string();

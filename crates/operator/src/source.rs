@@ -120,3 +120,42 @@ impl Source<'_> {
         Some((span, true))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "spool = \"x\"\n\n[[route]]\ndeliver = \"a\"\n[[route]]\nany = [{ sender = \"ü@b\" },\n  { \
+        recipient = \"c\" }]\n";
+
+    fn source(text: &str) -> Source<'_> {
+        Source { file: "lazaret.toml", text }
+    }
+
+    #[test]
+    fn a_key_that_is_written_has_a_line() {
+        let line = |path: &str| source(TEXT).line(path);
+        assert_eq!(line("spool").unwrap(), "lazaret.toml:1");
+        assert_eq!(line("route[0].deliver").unwrap(), "lazaret.toml:4");
+        assert_eq!(line("route[1].any[1].recipient").unwrap(), "lazaret.toml:7");
+        for path in ["", "hostname", "spool.x", "route[2]", "route[x]", "route[0].any", "route[0].deliver[0]"]
+        {
+            assert_eq!(line(path), None, "{path}");
+            assert!(!source(TEXT).has(path), "{path}");
+        }
+        assert!(source(TEXT).has("route[1].any") && !source("spool = ").has("spool"));
+    }
+
+    #[test]
+    fn the_innermost_table_around_a_key_is_its_place() {
+        let place = |path: &str| {
+            source(TEXT).place(path).map(|span| source(TEXT).error(Some(span), "wrong").to_string())
+        };
+        assert_eq!(place("route[1].any[0].sender").unwrap(), "lazaret.toml:6:19: wrong");
+        assert_eq!(place("route[1].any[0].all").unwrap(), "lazaret.toml:6:8: wrong");
+        assert_eq!(place("spool.deeper").unwrap(), "lazaret.toml:1:9: wrong");
+        assert_eq!(place("nowhere"), None);
+        let whole = ConfigError::whole("lazaret.toml", "it can't be read");
+        assert_eq!((whole.to_string().as_str(), whole.place()), ("lazaret.toml: it can't be read", None));
+    }
+}

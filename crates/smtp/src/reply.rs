@@ -171,6 +171,7 @@ mod tests {
     fn replies_are_written_with_their_codes_on_each_line() {
         assert_eq!(wire(&Reply::new(250, [2, 0, 0], "ok")), "250 2.0.0 ok\r\n");
         assert_eq!(wire(&Reply::plain(354, "go on")), "354 go on\r\n");
+        assert_eq!(wire(&Reply { text: Vec::new(), ..Reply::new(250, [2, 0, 0], "") }), "250 2.0.0 \r\n");
         let mut reply = Reply::new(550, [5, 7, 1], "no\r\n250 yes");
         reply.text.push(Line::escaped("grün"));
         assert_eq!(wire(&reply), "550-5.7.1 no\\r\\n250 yes\r\n550 5.7.1 gr?n\r\n");

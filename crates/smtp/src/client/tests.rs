@@ -270,6 +270,9 @@ fn an_unwilling_next_hop_is_named_with_its_reply() {
     client.received(b"421 full\r\n").unwrap();
     assert!(matches!(client.next(), Do::Refused(Refusal::Reply { step: Step::Greeting, .. })));
     assert!(matches!(client.next(), Do::Close));
+    let mut client = ready("421 no time\r\n", Dialect::Smtp);
+    assert!(matches!(client.next(), Do::Refused(Refusal::Reply { step: Step::Hello, .. })));
+    assert!(matches!(client.next(), Do::Close));
 }
 
 #[test]

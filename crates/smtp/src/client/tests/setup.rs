@@ -153,6 +153,23 @@ fn a_login_that_fails_is_the_next_hops_trouble_and_shows_no_password() {
 }
 
 #[test]
+fn a_next_hop_that_leaves_or_raves_at_the_login_is_told() {
+    let asked = || {
+        let mut client = greeted(TLS, Dialect::Smtp, login());
+        secure(&mut client, true, AUTH);
+        assert_eq!(sent(&mut client), PLAIN_LOGIN);
+        client
+    };
+    let mut client = asked();
+    client.received(b"421 too many\r\n").unwrap();
+    let Do::Refused(why) = client.next() else { panic!("it is not refused") };
+    assert_eq!(why.to_string(), "refused at AUTH: 421 too many");
+    assert!(matches!(client.next(), Do::Close));
+    let error = asked().received(b"354 go on\r\n").unwrap_err();
+    assert!(matches!(error, ProtocolError::Unexpected { step: Step::Auth, .. }), "{error}");
+}
+
+#[test]
 fn a_password_is_said_only_where_nobody_listens_and_somebody_asks() {
     let mut client = greeted(TLS, Dialect::Smtp, login());
     secure(&mut client, true, PLAIN);
