@@ -23,9 +23,9 @@ use crate::log;
 #[command(name = "lazaret", version, after_help = EXAMPLES, arg_required_else_help = true)]
 pub struct Cli {
     /// The configuration file
-    /// [default: /etc/lazaret/lazaret.toml if it is there, else an embedded one:
-    /// spool in ./spool, SMTP on 127.0.0.1:10025, Maildirs below ./mail]
-    #[arg(long, value_name = "FILE", global = true, env = "LAZARET_CONFIG", verbatim_doc_comment)]
+    /// [default: what LAZARET_CONFIG names, else /etc/lazaret/lazaret.toml if it is
+    /// there, else an embedded one: spool in ./spool, SMTP on 127.0.0.1:10025, Maildirs below ./mail]
+    #[arg(long, value_name = "FILE", global = true, verbatim_doc_comment)]
     pub config: Option<PathBuf>,
     /// How log lines on standard error look
     #[arg(long, value_name = "FORMAT", global = true, value_enum, default_value = "text")]
@@ -94,16 +94,31 @@ pub enum Command {
     #[command(subcommand)]
     Deferred(DeferredCommand),
     /// Stop a part of the work for now
+    ///
+    /// It lasts until `lazaret resume` or the router's next start. What is under way
+    /// goes on, and so does delivery of what is routed.
+    #[command(verbatim_doc_comment)]
     Pause {
-        /// Which part
+        /// Which part stops
         #[arg(value_parser = parts())]
         part: Part,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Go on with what was paused
+    ///
+    /// Says why, if the part does not go on all the same: intake closes by itself, and
+    /// opens again, when there is too little room or memory, and routing while no cell
+    /// works. Such a pause of routing ends here as well.
+    #[command(verbatim_doc_comment)]
     Resume {
-        /// Which part
+        /// Which part goes on
         #[arg(value_parser = parts())]
         part: Part,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Have the router read its configuration again
     ///
@@ -128,8 +143,9 @@ pub enum Command {
     /// Write a configuration to begin with: every key, its meaning, its default
     Init {
         /// The file to write, which must not be there yet; `-` for standard output
-        #[arg(default_value = "lazaret.toml")]
-        file: PathBuf,
+        /// [default: what --config or LAZARET_CONFIG names, else lazaret.toml]
+        #[arg(verbatim_doc_comment)]
+        file: Option<PathBuf>,
     },
     /// Look after the configuration
     #[command(subcommand)]
@@ -204,6 +220,9 @@ pub enum DeferredCommand {
         /// The messages' ids
         #[arg(required = true)]
         ids: Vec<MessageId>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
     /// Give messages up: tell their senders, then delete them
     ///
@@ -223,6 +242,9 @@ pub enum DeferredCommand {
         /// The messages' ids
         #[arg(required = true)]
         ids: Vec<MessageId>,
+        /// As JSON
+        #[arg(long)]
+        json: bool,
     },
 }
 

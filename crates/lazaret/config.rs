@@ -4,7 +4,7 @@
 
 use std::fs;
 use std::io::{self, Read};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 mod here;
@@ -25,6 +25,23 @@ const BYTES_MAX: u64 = 16 << 20;
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Self {
         Self::new(exit::CONFIG, error)
+    }
+}
+
+/// The variable that names the file where no option does.
+const VARIABLE: &str = "LAZARET_CONFIG";
+
+/// The file that is named by an option, or else by the environment.
+pub fn named(option: Option<PathBuf>) -> Result<Option<PathBuf>, Failure> {
+    let variable = || std::env::var_os(VARIABLE).map(PathBuf::from);
+    match option.or_else(variable) {
+        Some(file) if file.as_os_str().is_empty() => Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "the configuration's name is empty: name a file by --config or {VARIABLE}, or unset {VARIABLE}"
+            ),
+        )),
+        file => Ok(file),
     }
 }
 

@@ -5,6 +5,10 @@
 //! the daemon if one runs, and takes the spool's lock itself if none does; it
 //! must never do both.
 
+mod ask;
+
+pub use ask::ask;
+
 use std::fs;
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::os::fd::AsRawFd;
@@ -29,11 +33,7 @@ use crate::exit::{self, Failure};
 use crate::reload::Reloaded;
 use crate::status::Status;
 
-/// Longest answer, in bytes.
-const ANSWER_BYTES_MAX: u64 = 16 << 20;
-
-/// How long either side waits for the other. A status of millions of files
-/// takes seconds.
+/// How long the daemon waits for a command, and for its own answer.
 const TIMEOUT: Duration = Duration::from_secs(60);
 
 /// Commands that may wait for their turn; as many as std's listeners have.
@@ -52,6 +52,9 @@ pub enum Answer {
     Reloaded(Box<Reloaded>),
     /// It is done.
     Done,
+    /// To [`Request::Pause`] and [`Request::Resume`]: why that part does not work now,
+    /// if it doesn't.
+    Part(Option<String>),
     /// To [`Request::Bounce`]: the id of the notice, if there was one to send.
     Bounced(Option<String>),
     /// To [`Request::Repair`]: what was done, or why it is left.
@@ -131,31 +134,6 @@ fn serve(connection: UnixStream, ask: &impl Fn(Asked)) -> io::Result<()> {
     (&connection).write_all(&text)
 }
 
-/// Asks the daemon of a spool; `None` if none runs.
-pub fn ask(spool: &Spool, request: &Request) -> Result<Option<Answer>, Failure> {
-    let failed = |error: io::Error| {
-        Failure::new(
-            exit::TEMPORARY,
-            format!("the daemon on {} does not answer: {error}", spool.root().display()),
-        )
-    };
-    let directory = fs::File::open(spool.root()).map_err(failed)?;
-    let connection = match UnixStream::connect(short(&directory, &spool.control_socket())) {
-        Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::ConnectionRefused) => {
-            return Ok(None);
-        }
-        other => other.map_err(failed)?,
-    };
-    let talk = || -> io::Result<Answer> {
-        connection.set_read_timeout(Some(TIMEOUT))?;
-        (&connection).write_all(&request.encode())?;
-        let mut line = Vec::new();
-        BufReader::new((&connection).take(ANSWER_BYTES_MAX)).read_until(b'\n', &mut line)?;
-        Ok(serde_json::from_slice(&line)?)
-    };
-    talk().map(Some).map_err(failed)
-}
-
 /// Who carries out what an operator asks for.
 pub enum Queue {
     /// The daemon that runs.
@@ -188,7 +166,7 @@ impl Queue {
         match self {
             Self::Daemon(spool) => match ask(spool, &Request::Bounce(id))? {
                 Some(Answer::Bounced(notice)) => Ok(notice),
-                answer => done(answer).map(|()| None),
+                answer => Err(unexpected(answer)),
             },
             Self::Own(owner) => bounce(owner, config, id),
         }
@@ -214,11 +192,16 @@ impl Queue {
 fn done(answer: Option<Answer>) -> Result<(), Failure> {
     match answer {
         Some(Answer::Done) => Ok(()),
-        Some(Answer::Failed(status, text)) => Err(Failure::new(status, text)),
-        Some(Answer::Status(_) | Answer::Reloaded(_) | Answer::Repaired(_) | Answer::Bounced(_)) => {
-            Err(Failure::new(exit::OS, "the daemon answered something else"))
-        }
-        None => Err(Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again")),
+        answer => Err(unexpected(answer)),
+    }
+}
+
+/// What a command says that got another answer than it asked for.
+pub fn unexpected(answer: Option<Answer>) -> Failure {
+    match answer {
+        Some(Answer::Failed(status, text)) => Failure::new(status, text),
+        Some(_) => Failure::new(exit::OS, "the daemon answered something else: is it of another version?"),
+        None => Failure::new(exit::TEMPORARY, "the daemon has just stopped; try again"),
     }
 }
 
@@ -235,16 +218,52 @@ fn forget(owner: &Owner, pool: &Pool, id: MessageId) {
     }
 }
 
-/// `lazaret pause`, `lazaret resume` and `sendmail -q`: only a daemon can.
-pub fn tell(config: &Config, request: &Request) -> Result<ExitCode, Failure> {
+/// Asks the daemon of a configuration's spool for what only a daemon can do.
+fn tell(config: &Config, request: &Request) -> Result<Option<Answer>, Failure> {
     let spool = Spool::open(&config.spool)?;
     match ask(&spool, request)? {
         None => {
             let what = format!("no daemon runs on {}; lazaret run starts one", spool.root().display());
             Err(Failure::new(exit::NO_INPUT, what))
         }
-        answer => done(answer).map(|()| ExitCode::SUCCESS),
+        answer => Ok(answer),
     }
+}
+
+/// `sendmail -q`
+pub fn retry(config: &Config) -> Result<(), Failure> {
+    done(tell(config, &Request::Retry)?)
+}
+
+/// How a part of the work is, once that was changed.
+#[derive(Debug, Serialize)]
+struct Changed {
+    part: Part,
+    /// Whether it works now.
+    works: bool,
+    /// Why it doesn't.
+    why: Option<String>,
+}
+
+/// `lazaret pause` and `lazaret resume`
+pub fn change(config: &Config, request: &Request, part: Part, as_json: bool) -> Result<ExitCode, Failure> {
+    let why = match tell(config, request)? {
+        Some(Answer::Part(why)) => why,
+        answer => return Err(unexpected(answer)),
+    };
+    if as_json {
+        exit::print_json(&Changed { part, works: why.is_none(), why })?;
+    } else {
+        let word = part.word();
+        exit::print(match (why, request) {
+            (None, _) => format!("{word} goes on\n"),
+            (Some(why), Request::Resume(_)) => {
+                format!("{word} does not go on yet, {why}; lazaret status shows it until it does\n")
+            }
+            (Some(why), _) => format!("{word} is {why}\n"),
+        })?;
+    }
+    Ok(ExitCode::SUCCESS)
 }
 
 /// Repairs one thing while workers and deliveries go on. Looks again first: the

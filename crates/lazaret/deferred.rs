@@ -7,23 +7,26 @@
 use std::fmt::Write;
 use std::process::ExitCode;
 
+mod next;
+
 use lazaret_envelope::MessageId;
-use lazaret_spool::{Deferred, Dir, OperatorError, Spool};
+use lazaret_spool::{Deferred, Dir, Spool};
 use serde::Serialize;
 
 use crate::cli::DeferredCommand;
 use crate::config::Config;
 use crate::control::Queue;
 use crate::exit::{self, Failure};
+use next::Guide;
 
 /// `lazaret deferred …`
-pub fn command(config: &Config, command: DeferredCommand) -> Result<ExitCode, Failure> {
+pub fn command(config: &Config, command: &DeferredCommand) -> Result<ExitCode, Failure> {
     match command {
-        DeferredCommand::List { json } => list(&Spool::open(&config.spool)?, json),
-        DeferredCommand::Show { id, json } => show(&Spool::open(&config.spool)?, id, json),
-        DeferredCommand::Release { ids } => each(config, &ids, "released", Queue::release),
-        DeferredCommand::Bounce { ids, json } => bounce(config, &ids, json),
-        DeferredCommand::Delete { ids } => each(config, &ids, "deleted", Queue::delete),
+        DeferredCommand::List { json } => list(config, &Spool::open(&config.spool)?, *json),
+        DeferredCommand::Show { id, json } => show(config, &Spool::open(&config.spool)?, *id, *json),
+        DeferredCommand::Release { ids, json } => each(config, ids, ("released", *json), Queue::release),
+        DeferredCommand::Bounce { ids, json } => bounce(config, ids, *json),
+        DeferredCommand::Delete { ids, json } => each(config, ids, ("deleted", *json), Queue::delete),
     }
 }
 
@@ -41,6 +44,9 @@ struct Shown {
     peak_memory_bytes: Option<u64>,
     cpu_time_ms: Option<f64>,
     wall_time_ms: Option<f64>,
+    budget_memory_bytes: Option<u64>,
+    budget_cpu_time_ms: Option<f64>,
+    budget_wall_time_ms: Option<f64>,
     attempts: Vec<String>,
     fingerprint: Option<String>,
     arrived: Option<String>,
@@ -54,15 +60,23 @@ struct Shown {
     /// The other files with this id, of which nobody can tell which is the message.
     other_paths: Vec<String>,
     file_size: u64,
+    /// What can be done, in sentences.
+    advice: Vec<String>,
+    /// The commands of that.
+    next: Vec<String>,
 }
 
 impl Shown {
-    fn new(spool: &Spool, deferred: &Deferred) -> Self {
+    /// The first of the files of one id.
+    fn new(guide: &Guide<'_>, files: &[Deferred]) -> Option<Self> {
+        let (spool, (deferred, others)) = (guide.spool, files.split_first()?);
+        let next = guide.next(files);
         let report = deferred.report.as_ref();
         let summary = report.and_then(|report| report.summary.as_ref());
         let usage = report.and_then(|report| report.usage);
+        let budget = report.and_then(|report| report.budget);
         let millis = |time: std::time::Duration| time.as_secs_f64() * 1000.0;
-        Self {
+        Some(Self {
             id: deferred.name.id.to_string(),
             cause: deferred.cause().word(),
             blame: deferred.cause().blame().to_string(),
@@ -74,6 +88,9 @@ impl Shown {
             peak_memory_bytes: usage.and_then(|usage| usage.memory),
             cpu_time_ms: usage.and_then(|usage| usage.cpu).map(millis),
             wall_time_ms: usage.map(|usage| millis(usage.wall)),
+            budget_memory_bytes: budget.map(|budget| budget.memory),
+            budget_cpu_time_ms: budget.map(|budget| millis(budget.cpu)),
+            budget_wall_time_ms: budget.map(|budget| millis(budget.wall)),
             attempts: report.map_or(Vec::new(), |report| {
                 report.attempts.iter().map(|attempt| format!("{} {}", attempt.time, attempt.what)).collect()
             }),
@@ -89,9 +106,11 @@ impl Shown {
             recipients: summary
                 .map_or(Vec::new(), |summary| summary.recipients.iter().map(ToString::to_string).collect()),
             path: path(spool, deferred),
-            other_paths: Vec::new(),
+            other_paths: others.iter().map(|other| path(spool, other)).collect(),
             file_size: deferred.file_size,
-        }
+            advice: next.iter().map(ToString::to_string).collect(),
+            next: next.into_iter().filter_map(|next| next.command).collect(),
+        })
     }
 }
 
@@ -99,18 +118,15 @@ fn path(spool: &Spool, deferred: &Deferred) -> String {
     spool.path(Dir::Deferred).join(deferred.name.to_string()).display().to_string()
 }
 
-fn json(value: &impl Serialize) -> String {
-    serde_json::to_string_pretty(value).expect("numbers and strings are JSON") + "\n"
-}
-
-fn list(spool: &Spool, as_json: bool) -> Result<ExitCode, Failure> {
+fn list(config: &Config, spool: &Spool, as_json: bool) -> Result<ExitCode, Failure> {
     let deferred = spool.deferred()?;
-    let text = if as_json {
-        json(&deferred.iter().map(|deferred| Shown::new(spool, deferred)).collect::<Vec<_>>())
+    if as_json {
+        let guide = Guide { config, spool };
+        let of_each_id = deferred.chunk_by(|one, other| one.name.id == other.name.id);
+        exit::print_json(&of_each_id.filter_map(|files| Shown::new(&guide, files)).collect::<Vec<_>>())?;
     } else {
-        table(&deferred)
-    };
-    exit::print(text)?;
+        exit::print(table(&deferred))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
@@ -155,45 +171,47 @@ fn shorten(text: &str) -> String {
     }
 }
 
-fn show(spool: &Spool, id: MessageId, as_json: bool) -> Result<ExitCode, Failure> {
+fn show(config: &Config, spool: &Spool, id: MessageId, as_json: bool) -> Result<ExitCode, Failure> {
     let files = spool.find_deferred_files(id)?;
-    let [deferred, others @ ..] = &files[..] else { return Err(OperatorError::Missing(id).into()) };
-    let other_paths = others.iter().map(|other| path(spool, other)).collect();
-    let text = if as_json {
-        json(&Shown { other_paths, ..Shown::new(spool, deferred) })
+    let guide = Guide { config, spool };
+    if as_json {
+        exit::print_json(&Shown::new(&guide, &files))?;
     } else {
-        sheet(deferred, &[vec![path(spool, deferred)], other_paths].concat())
-    };
-    exit::print(text)?;
+        exit::print(sheet(&guide, &files))?;
+    }
     Ok(ExitCode::SUCCESS)
 }
 
 /// The report as a sheet: keys and values, what to do next at the end.
-fn sheet(deferred: &Deferred, paths: &[String]) -> String {
-    let report = match &deferred.report {
+fn sheet(guide: &Guide<'_>, files: &[Deferred]) -> String {
+    let report = files.first().map_or(String::new(), |deferred| match &deferred.report {
         Some(report) => report.to_string(),
         None => without_report(deferred),
-    };
+    });
     let mut text = String::new();
-    for line in report.lines().skip(1).filter(|line| *line != "end") {
-        let (key, value) = line.split_once(' ').unwrap_or((line, ""));
+    let mut add = |key: &str, value: &dyn std::fmt::Display| {
         let _ = writeln!(text, "{key:<22}{value}");
+    };
+    // What comes next is said with the files and the configuration in sight.
+    for line in report.lines().skip(1).filter(|line| *line != "end") {
+        match line.split_once(' ').unwrap_or((line, "")) {
+            ("next", _) => {}
+            (key, value) => add(key, &value),
+        }
     }
-    for path in paths {
-        let _ = writeln!(text, "{:<22}{path}", "file");
-    }
+    files.iter().for_each(|file| add("file", &path(guide.spool, file)));
+    guide.next(files).iter().for_each(|next| add("next", next));
     text
 }
 
 fn without_report(deferred: &Deferred) -> String {
-    let id = deferred.name.id;
     let cause = deferred.cause();
-    let mut text = format!("-\nid {id}\ncause {cause}\nblame {}\n", cause.blame());
-    text += "detail no report lies beside it: put here by hand, or there was no room for one\n";
-    for advice in cause.advice() {
-        let _ = writeln!(text, "next {}", advice.replace("ID", &id.to_string()));
-    }
-    text
+    format!(
+        "-\nid {}\ncause {cause}\nblame {}\n\
+         detail no report lies beside it: put here by hand, or there was no room for one\n",
+        deferred.name.id,
+        cause.blame()
+    )
 }
 
 /// A message that was given up, for programs.
@@ -220,26 +238,42 @@ fn bounce(config: &Config, ids: &[MessageId], as_json: bool) -> Result<ExitCode,
         Some(notice) => format!("bounced {id}: its sender is told by {notice}\n"),
         None => format!("bounced {id}: there is nobody of whom its sender wants to be told\n"),
     };
-    exit::print(if as_json { json(&bounced) } else { bounced.iter().map(line).collect() })?;
+    if as_json {
+        exit::print_json(&bounced)?
+    } else {
+        exit::print(bounced.iter().map(line).collect::<String>())?
+    }
     Ok(code)
+}
+
+/// A message to which something was done, for programs.
+#[derive(Debug, Serialize)]
+struct Did {
+    id: String,
+    did: &'static str,
 }
 
 /// Does one thing to each message; goes on after one that can't be helped.
 fn each(
     config: &Config,
     ids: &[MessageId],
-    done: &str,
+    (did, as_json): (&'static str, bool),
     what: fn(&Queue, MessageId) -> Result<(), Failure>,
 ) -> Result<ExitCode, Failure> {
     let queue = Queue::open(config)?;
     let mut code = ExitCode::SUCCESS;
+    let mut done = Vec::new();
     for &id in ids {
         match what(&queue, id) {
-            Ok(()) => exit::print(format_args!("{done} {id}\n"))?,
+            Ok(()) if as_json => done.push(Did { id: id.to_string(), did }),
+            Ok(()) => exit::print(format_args!("{did} {id}\n"))?,
             Err(failure) => code = failure.report(),
         }
     }
     queue.close()?;
+    if as_json {
+        exit::print_json(&done)?;
+    }
     Ok(code)
 }
 
@@ -252,15 +286,5 @@ mod tests {
         let long = "é".repeat(40);
         assert_eq!(shorten(&long).chars().count(), ADDRESS_SHOWN);
         assert_eq!(shorten("short"), "short");
-    }
-
-    #[test]
-    fn a_message_without_report_has_a_sheet_too() {
-        let name = "01KAN97F000000000000000001.g3.cmemory".parse().unwrap();
-        let text = without_report(&Deferred { name, report: None, file_size: 1 });
-        assert!(
-            text.contains("cause memory\n") && text.contains("release 01KAN97F000000000000000001"),
-            "{text}"
-        );
     }
 }

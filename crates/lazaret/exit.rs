@@ -62,12 +62,17 @@ impl Failure {
     }
 }
 
+/// The status for what the operating system refused.
+fn refused(error: &io::Error) -> u8 {
+    if error.kind() == io::ErrorKind::PermissionDenied { FORBIDDEN } else { OS }
+}
+
 impl From<OpenError> for Failure {
     fn from(error: OpenError) -> Self {
         let status = match error {
             OpenError::Missing { .. } => NO_INPUT,
             OpenError::Version { .. } => CONFIG,
-            OpenError::Io { .. } => OS,
+            OpenError::Io { ref source, .. } => refused(source),
         };
         Self::new(status, error)
     }
@@ -77,7 +82,7 @@ impl From<TakeError> for Failure {
     fn from(error: TakeError) -> Self {
         let status = match error {
             TakeError::Held { .. } => TEMPORARY,
-            TakeError::Io { .. } => OS,
+            TakeError::Io { ref source, .. } => refused(source),
         };
         Self::new(status, error)
     }

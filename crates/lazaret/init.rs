@@ -7,7 +7,7 @@
 use std::fs::OpenOptions;
 use std::io::{ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::EMBEDDED;
@@ -18,6 +18,30 @@ const STANDARD_OUTPUT: &str = "-";
 
 /// Mode of the new file: names of next hops are nobody else's to read.
 const MODE: u32 = 0o640;
+
+/// The file that is not named at all.
+const USUAL: &str = "lazaret.toml";
+
+/// Which file is to be written: the one that is named as such, or as the configuration
+/// of all commands, by an `option` or by the environment.
+pub fn target(
+    file: Option<PathBuf>,
+    option: Option<PathBuf>,
+    named: Option<&Path>,
+) -> Result<PathBuf, Failure> {
+    match (file, option) {
+        (Some(file), Some(option)) if file != option => Err(Failure::new(
+            exit::USAGE,
+            format!(
+                "init writes one file: name {} or --config {}, not both",
+                file.display(),
+                option.display()
+            ),
+        )),
+        (Some(file), _) => Ok(file),
+        (None, _) => Ok(named.unwrap_or(Path::new(USUAL)).to_owned()),
+    }
+}
 
 /// `lazaret init`
 pub fn command(file: &Path) -> Result<ExitCode, Failure> {

@@ -6,6 +6,7 @@
 
 #![forbid(unsafe_code)]
 
+mod access;
 mod check;
 mod cli;
 mod config;
@@ -26,6 +27,7 @@ mod queue;
 mod reload;
 mod run;
 mod service;
+mod shell;
 mod status;
 mod submit;
 mod waiting;
@@ -38,6 +40,7 @@ use std::process::ExitCode;
 use clap::Parser;
 
 use crate::cli::{Cli, Command, ConfigCommand};
+use crate::config::Config;
 use crate::control::Request;
 use crate::exit::Failure;
 
@@ -66,27 +69,36 @@ fn main() -> ExitCode {
     }
 }
 
-fn command(cli: Cli) -> Result<ExitCode, Failure> {
-    let config = || config::load(cli.config.as_deref());
-    match cli.command {
+fn command(Cli { config: option, log_format, command }: Cli) -> Result<ExitCode, Failure> {
+    let named = config::named(option.clone())?;
+    let named = named.as_deref();
+    // Commands on the spool: who may not is told who may.
+    let on_spool = |act: &dyn Fn(&Config) -> Result<ExitCode, Failure>| {
+        let config = config::load(named)?;
+        act(&config).map_err(|failure| access::explained(failure, &config))
+    };
+    match command {
         Command::Run { drain } => {
-            log::start(cli.log_format);
-            run::run(config::load_to_run(cli.config.as_deref())?, drain)
+            log::start(log_format);
+            let config = config::load_to_run(named)?;
+            run::run(config.clone(), drain).map_err(|failure| access::explained(failure, &config))
         }
         // Options of ours stood before it; what stands behind is sendmail's.
-        Command::Submit { arguments } => {
-            Ok(submit::main(&arguments, cli.config.as_deref(), submit::Voice::Reply))
+        Command::Submit { arguments } => Ok(submit::main(&arguments, named, submit::Voice::Reply)),
+        Command::Status { json } => on_spool(&|config| status::print(config, json)),
+        Command::Deferred(command) => on_spool(&|config| deferred::command(config, &command)),
+        Command::Pause { part, json } => {
+            on_spool(&|config| control::change(config, &Request::Pause(part), part, json))
         }
-        Command::Status { json } => status::print(&config()?, json),
-        Command::Deferred(command) => deferred::command(&config()?, command),
-        Command::Pause { part } => control::tell(&config()?, &Request::Pause(part)),
-        Command::Resume { part } => control::tell(&config()?, &Request::Resume(part)),
-        Command::Reload { json } => reload::command(&config()?, json),
-        Command::Check(options) => check::command(&config()?, &options),
-        Command::Init { file } => init::command(&file),
+        Command::Resume { part, json } => {
+            on_spool(&|config| control::change(config, &Request::Resume(part), part, json))
+        }
+        Command::Reload { json } => on_spool(&|config| reload::command(config, json)),
+        Command::Check(options) => on_spool(&|config| check::command(config, &options)),
+        Command::Init { file } => init::command(&init::target(file, option, named)?),
         Command::Man { folder } => manual::man(&folder),
         Command::Completions { shell } => manual::completions(shell),
-        Command::Config(ConfigCommand::Check { json }) => config::check(cli.config.as_deref(), json),
-        Command::Config(ConfigCommand::Show { json }) => config::show(cli.config.as_deref(), json),
+        Command::Config(ConfigCommand::Check { json }) => config::check(named, json),
+        Command::Config(ConfigCommand::Show { json }) => config::show(named, json),
     }
 }

@@ -73,21 +73,22 @@ impl Reloaded {
 /// `lazaret reload`
 pub fn command(config: &Config, json: bool) -> Result<ExitCode, Failure> {
     let spool = Spool::open(&config.spool)?;
-    let reloaded = match control::ask(&spool, &Request::Reload)? {
+    // Whether there is one that answers is known sooner than what came of a reload.
+    let there = control::ask(&spool, &Request::Status)?;
+    let reloaded = match there.map_or(Ok(None), |_| control::ask(&spool, &Request::Reload))? {
         Some(Answer::Reloaded(reloaded)) => reloaded,
-        Some(Answer::Failed(status, text)) => return Err(Failure::new(status, text)),
-        Some(_) => return Err(Failure::new(exit::OS, "the daemon answered something else")),
+        answer @ Some(_) => return Err(control::unexpected(answer)),
         None => {
             let spool = spool.root().display();
             let text = format!("no daemon runs on {spool}; if `spool` has changed, that needs a restart");
             return Err(Failure::new(exit::NO_INPUT, text));
         }
     };
-    exit::print(if json {
-        serde_json::to_string_pretty(&reloaded).expect("strings are JSON") + "\n"
+    if json {
+        exit::print_json(&reloaded)?
     } else {
-        reloaded.as_text()
-    })?;
+        exit::print(reloaded.as_text())?
+    }
     Ok(ExitCode::SUCCESS)
 }
 

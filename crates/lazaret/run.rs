@@ -323,16 +323,29 @@ impl Daemon {
             Part::Routing => self.backlog.pause(),
         }
         info!(?part, "paused by an operator");
-        Answer::Done
+        Answer::Part(self.hindrance(part))
     }
 
     fn resume(&self, part: Part) -> Answer {
         match part {
-            Part::Intake => drop(self.gate.resume(Pause::Operator)),
+            Part::Intake => {
+                self.gate.resume(Pause::Operator);
+                // Room that was made since the last look counts.
+                let _ = self.gate.admit(self.owner.spool(), None);
+            }
             Part::Routing => self.backlog.resume(),
         }
         info!(?part, "resumed by an operator");
-        Answer::Done
+        Answer::Part(self.hindrance(part))
+    }
+
+    /// Why a part of the work stands still.
+    fn hindrance(&self, part: Part) -> Option<String> {
+        match part {
+            Part::Intake => self.gate.closed(self.owner.spool()),
+            Part::Routing => self.backlog.paused(),
+        }
+        .map(str::to_owned)
     }
 
     fn status(&self) -> Status {
@@ -343,8 +356,8 @@ impl Daemon {
             since: self.since.strftime("%FT%TZ").to_string(),
             oldest_incoming: self.backlog.oldest().map(|time| time.strftime("%FT%TZ").to_string()),
             sessions: self.gate.counters().sessions,
-            intake_paused: self.gate.closed(self.owner.spool()).map(str::to_owned),
-            routing_paused: self.backlog.paused().map(str::to_owned),
+            intake_paused: self.hindrance(Part::Intake),
+            routing_paused: self.hindrance(Part::Routing),
             workers: self.engine.pool.status().into_iter().map(Into::into).collect(),
             connections: self.engine.delivery.connections() as u64,
             transports: self.engine.delivery.status().into_iter().map(Into::into).collect(),

@@ -167,8 +167,8 @@ pub fn print(config: &Config, json: bool) -> Result<ExitCode, Failure> {
     let spool = Spool::open(&config.spool)?;
     let status = match control::ask(&spool, &Request::Status)? {
         Some(Answer::Status(status)) => Some(status),
-        Some(Answer::Failed(_, text)) => return Err(Failure::new(exit::TEMPORARY, text)),
-        Some(Answer::Done | Answer::Reloaded(_) | Answer::Repaired(_) | Answer::Bounced(_)) | None => None,
+        None => None,
+        answer => return Err(control::unexpected(answer)),
     };
     let counts = spool.count()?;
     let text = if json {

@@ -16,7 +16,7 @@ use lazaret_spool::{OpenError, Spool};
 use rustix::fs::OFlags;
 
 use crate::config::{self, Config};
-use crate::control::{self, Request};
+use crate::control;
 use crate::{exit, mailq, paths};
 
 /// What is said when all went well.
@@ -89,10 +89,10 @@ fn run(arguments: &[OsString], config: Option<&Path>, voice: Voice) -> Result<()
         return Ok(());
     }
     let named = arguments.config.clone().or_else(|| config.map(Path::to_owned));
-    let named = named.or_else(|| std::env::var_os("LAZARET_CONFIG").map(Into::into));
+    let named = config::named(named).map_err(|failure| ours(&failure.text()))?;
     let config = config::load(named.as_deref()).map_err(|error| ours(&error))?;
     if mode == Mode::Queue {
-        return control::tell(&config, &Request::Retry).map(drop).map_err(|failure| ours(&failure.text()));
+        return control::retry(&config).map_err(|failure| ours(&failure.text()));
     }
     let spool = open(&config).map_err(|text| (exit::TEMPORARY, text))?;
     if mode == Mode::List {

@@ -37,6 +37,8 @@ pub enum Needs {
     ReleaseBuild,
     /// The right to mount file systems: root, outside of most containers.
     Mounts,
+    /// The right to run programs as other users: root.
+    Root,
     /// A device that we can open.
     Device(&'static str),
     /// A file system that the kernel knows.
@@ -48,7 +50,7 @@ impl Needs {
     const fn is_due_in_ci(self) -> bool {
         match self {
             Self::Tool(_) | Self::Server(_) | Self::Mounts | Self::Device(_) | Self::FileSystem(_) => true,
-            Self::TestData | Self::Group(_) | Self::MemoryPressure | Self::ReleaseBuild => false,
+            Self::TestData | Self::Root | Self::Group(_) | Self::MemoryPressure | Self::ReleaseBuild => false,
         }
     }
 }
@@ -139,6 +141,9 @@ fn missing(needs: Needs) -> Option<String> {
         }
         Needs::Server(package) => mta::missing(package),
         Needs::Group(controller) => controller.missing(),
+        Needs::Root => {
+            (!rustix::process::geteuid().is_root()).then(|| "not root: can't run as another user".to_owned())
+        }
         Needs::Mounts => disk::missing(),
         Needs::MemoryPressure => std::fs::read("/proc/pressure/memory")
             .err()

@@ -1,5 +1,4 @@
-//! Why a message lies in quarantine, whose fault that was, and what an operator
-//! can do about it.
+//! Why a message lies in quarantine, and whose fault that was.
 //!
 //! One enum, one word each: the words stand in file names, reports, logs and
 //! commands. A word must never change its meaning once released.
@@ -71,6 +70,8 @@ pub enum Cause {
     Damaged,
     /// The envelope can't be read.
     Envelope,
+    /// A file in `drop/` is no message that can be taken in.
+    BadDrop,
     /// Not a message of the spool: a directory, a link, a foreign name.
     Foreign,
     /// Two different files bear the same id.
@@ -88,7 +89,7 @@ pub enum Cause {
 
 impl Cause {
     /// Every cause, in the order in which documents list them.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::Memory,
         Self::CpuTime,
         Self::WallTime,
@@ -103,6 +104,7 @@ impl Cause {
         Self::InterruptedDelivery,
         Self::Damaged,
         Self::Envelope,
+        Self::BadDrop,
         Self::Foreign,
         Self::Duplicate,
         Self::LeftOver,
@@ -129,6 +131,7 @@ impl Cause {
             Self::InterruptedDelivery => "interrupted-delivery",
             Self::Damaged => "damaged",
             Self::Envelope => "envelope",
+            Self::BadDrop => "bad-drop",
             Self::Foreign => "foreign",
             Self::Duplicate => "duplicate",
             Self::LeftOver => "left-over",
@@ -142,9 +145,13 @@ impl Cause {
     #[must_use]
     pub const fn blame(self) -> Blame {
         match self {
-            Self::Memory | Self::CpuTime | Self::Crash | Self::Panic | Self::Limit | Self::Tree => {
-                Blame::Message
-            }
+            Self::Memory
+            | Self::CpuTime
+            | Self::Crash
+            | Self::Panic
+            | Self::Limit
+            | Self::Tree
+            | Self::BadDrop => Blame::Message,
             Self::WallTime
             | Self::Killed
             | Self::BusError
@@ -154,63 +161,6 @@ impl Cause {
             Self::Damaged | Self::Envelope | Self::Foreign | Self::Duplicate | Self::LeftOver => Blame::Disk,
             Self::Undeliverable => Blame::NextHop,
             Self::NoRoute | Self::ByHand => Blame::Policy,
-        }
-    }
-
-    /// What the operator can do next, one sentence each.
-    #[must_use]
-    pub const fn advice(self) -> &'static [&'static str] {
-        const LOOK: &str = "look at it: lazaret deferred show ID";
-        const AGAIN: &str = "try it again: lazaret deferred release ID";
-        const BOUNCE: &str = "if it can't be delivered, tell its sender: lazaret deferred bounce ID";
-        const DROP: &str = "if nobody wants it: lazaret deferred delete ID";
-        match self {
-            Self::Memory | Self::CpuTime | Self::WallTime => &[
-                LOOK,
-                "if it is good mail, raise its budget in [workers], or route it before a rule that parses it; then: lazaret reload",
-                AGAIN,
-                DROP,
-            ],
-            Self::Crash | Self::Panic | Self::Limit | Self::Tree => &[
-                LOOK,
-                "if it is good mail, route it before a rule that parses it; then: lazaret reload",
-                AGAIN,
-                DROP,
-            ],
-            Self::Killed
-            | Self::BusError
-            | Self::Interrupted
-            | Self::InterruptedDelivery
-            | Self::InvalidVerdict => &[
-                "find out what ended the process (kernel log: out of memory? power? a person?)",
-                AGAIN,
-                BOUNCE,
-                DROP,
-            ],
-            Self::Damaged | Self::Envelope => &[
-                "look for the disk's errors in the kernel log; compare with a backup",
-                "it can't be released as it is: copy the file out, mend it, and put it into drop/",
-                DROP,
-            ],
-            Self::Foreign => &[
-                "it was not put there by Lazaret: find out who writes into the spool; mail from other programs belongs into drop/",
-                "move it out of deferred/ by hand, or: lazaret deferred delete ID",
-            ],
-            Self::Duplicate => &[
-                "compare the files of this id (`lazaret deferred show ID` names each), keep one, and remove the others by hand",
-            ],
-            Self::LeftOver => {
-                &["no sender was told that this is safe: read the file if you want to know what it was", DROP]
-            }
-            Self::NoRoute => &[
-                "add a route for the recipient (a last [[route]] without conditions takes everything), then: lazaret reload",
-                AGAIN,
-                BOUNCE,
-            ],
-            Self::Undeliverable => {
-                &["read the next hop's reply above; mend the route or the next hop", AGAIN, DROP]
-            }
-            Self::ByHand => &[AGAIN, BOUNCE, DROP],
         }
     }
 }
@@ -309,10 +259,9 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_cause_has_its_own_word_and_advice() {
+    fn every_cause_has_its_own_word() {
         for cause in Cause::ALL {
             assert_eq!(cause.word().parse(), Ok(cause));
-            assert!(!cause.advice().is_empty());
             assert!(
                 cause.word().bytes().all(|b| b.is_ascii_lowercase() || b == b'-'),
                 "fits into a file name"

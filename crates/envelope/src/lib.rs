@@ -9,6 +9,7 @@
 #![forbid(unsafe_code)]
 
 mod address;
+mod advice;
 mod cause;
 mod digest;
 mod envelope;
@@ -22,6 +23,7 @@ mod text;
 mod units;
 
 pub use address::{ADDRESS_BYTES_MAX, Address, AddressError, ReversePath, is_host_name, take_path};
+pub use advice::{Advice, Step, advice, raise};
 pub use cause::{Blame, Cause, Stage};
 pub use digest::{Digest, DigestError};
 pub use envelope::{

@@ -10,6 +10,7 @@ use std::time::Duration;
 use jiff::Timestamp;
 
 use crate::address::{Address, ReversePath, take_path};
+use crate::advice::advice;
 use crate::cause::{Cause, Stage};
 use crate::digest::Digest;
 use crate::envelope::Envelope;
@@ -156,6 +157,12 @@ impl Report {
         }
     }
 
+    /// Whether the message has no sender to whom anything could be told.
+    #[must_use]
+    pub fn is_bounce(&self) -> bool {
+        self.summary.as_ref().is_some_and(|summary| summary.sender.0.is_none())
+    }
+
     /// The same report with what the envelope says.
     #[must_use]
     pub fn about(mut self, envelope: &Envelope) -> Self {
@@ -216,8 +223,9 @@ impl fmt::Display for Report {
         if let Some(summary) = &self.summary {
             write!(f, "{summary}")?;
         }
-        for advice in self.cause.advice() {
-            writeln!(f, "next {}", advice.replace("ID", &self.id.to_string()))?;
+        let keys = self.cause.keys(self.detail.as_str());
+        for advice in advice(self.cause, self.is_bounce()) {
+            writeln!(f, "next {}", advice.for_report(self.id, &keys))?;
         }
         writeln!(f, "end")
     }

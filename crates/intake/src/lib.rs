@@ -35,6 +35,6 @@ pub use network::Clients;
 pub use room::Reserve;
 pub use sendmail::{Mode, SendmailArgs, UsageError};
 pub use size_max::SizeMax;
-pub use submit::{Queued, Submission, SubmitError, converse, submit};
+pub use submit::{Queued, Submission, SubmitError, converse, submit, user_name};
 pub use tls::{Identity, TlsConfig, TlsError};
 pub use watch::Watch;

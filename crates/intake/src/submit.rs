@@ -30,6 +30,7 @@ use head::{Edit, HEADER_BYTES_MAX, Head};
 use lone_dot::LoneDot;
 
 pub use conversation::converse;
+pub use login::user_name;
 
 /// Bytes read at a time.
 const READ_BYTES: usize = 32 << 10;

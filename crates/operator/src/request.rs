@@ -85,12 +85,14 @@ impl Part {
         }
     }
 
-    /// What a pause of it means.
+    /// What it is, and what its pause means.
     #[must_use]
     pub const fn help(self) -> &'static str {
         match self {
-            Self::Intake => "Taking mail in: clients are told to come back",
-            Self::Routing => "Claiming and routing: mail stays in incoming/",
+            Self::Intake => {
+                "Listeners and drop/: while paused, clients are told to come back; `lazaret submit` goes on"
+            }
+            Self::Routing => "Claiming and routing: while paused, mail stays in incoming/",
         }
     }
 }

@@ -31,6 +31,8 @@ const COPY_BYTES: usize = 64 << 10;
 pub struct Taken {
     owner: Owner,
     id: MessageId,
+    /// What it was called, unless an earlier owner had taken it in hand.
+    dropped: Option<Line>,
     file: Box<dyn StoredFile>,
     name: String,
     user: u32,
@@ -91,7 +93,7 @@ impl Owner {
         }
         self.sync_dir(Dir::Tmp)?;
         self.sync_dir(Dir::Drop)?;
-        self.open_taken(id)
+        self.open_taken(id, Some(shown))
     }
 
     /// What an earlier owner had taken in hand and not finished with.
@@ -101,10 +103,10 @@ impl Owner {
     pub fn take_unfinished(&self) -> Result<Vec<Taken>, SpoolError> {
         let mut ids = Vec::new();
         self.spool.scan(Dir::Tmp, |_, raw| ids.extend(taken_id(raw)))?;
-        ids.into_iter().filter_map(|id| self.open_taken(id).transpose()).collect()
+        ids.into_iter().filter_map(|id| self.open_taken(id, None).transpose()).collect()
     }
 
-    fn open_taken(&self, id: MessageId) -> Result<Option<Taken>, SpoolError> {
+    fn open_taken(&self, id: MessageId, dropped: Option<Line>) -> Result<Option<Taken>, SpoolError> {
         let name = taken_name(id);
         let operation = |verb: &'static str| {
             let name = name.clone();
@@ -113,9 +115,11 @@ impl Owner {
         let file = match self.spool.storage.open(Dir::Tmp, &name) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
             Err(error) if error.kind() == io::ErrorKind::PermissionDenied => {
-                let detail =
-                    "a file in drop/ can't be read by the owner of the spool: its mode must allow it";
-                self.set_aside_because(Dir::Tmp, OsStr::new(&name), id, Cause::Foreign, detail)?;
+                let detail = format!(
+                    "{} can't be read by the owner of the spool: its mode must allow it",
+                    called(dropped.as_ref())
+                );
+                self.set_aside_because(Dir::Tmp, OsStr::new(&name), id, Cause::BadDrop, &detail)?;
                 return Ok(None);
             }
             other => other.context(operation("open"))?,
@@ -125,8 +129,13 @@ impl Owner {
             return self.set_aside(Dir::Tmp, OsStr::new(&name)).map(|()| None);
         }
         let Status { owner: user, size, .. } = status;
-        Ok(Some(Taken { owner: self.clone(), id, file, name, user, size }))
+        Ok(Some(Taken { owner: self.clone(), id, dropped, file, name, user, size }))
     }
+}
+
+/// A file that was in the drop-box, in a sentence.
+fn called(dropped: Option<&Line>) -> String {
+    dropped.map_or("a file in drop/".to_owned(), |name| format!("drop/{name}"))
 }
 
 fn taken_name(id: MessageId) -> String {
@@ -161,9 +170,10 @@ impl Taken {
         let copied = self.copy(canonical, size_max);
         let copy = match copied {
             Err(refused @ (Refused::Envelope(_) | Refused::Content(_))) => {
-                let detail = format!("a file in drop/ was refused: {refused}");
+                let dropped = called(self.dropped.as_ref());
+                let detail = format!("{dropped} was refused: {refused}");
                 let name = OsStr::new(&self.name);
-                self.owner.set_aside_because(Dir::Tmp, name, self.id, Cause::Envelope, &detail)?;
+                self.owner.set_aside_because(Dir::Tmp, name, self.id, Cause::BadDrop, &detail)?;
                 return Err(refused);
             }
             other => other?,

@@ -28,6 +28,8 @@ pub struct Deferred {
     pub name: Name,
     /// The report beside it, if there is one that can be read.
     pub report: Option<Report>,
+    /// What its file is.
+    pub kind: Kind,
     /// Size of the file in bytes, envelope included.
     pub file_size: u64,
 }
@@ -54,7 +56,7 @@ pub enum OperatorError {
     )]
     Ambiguous(MessageId),
     /// It is not a whole message.
-    #[error("message {id} can't be released: {why}; copy the file out, mend it, and put it into drop/")]
+    #[error("message {id} can't be released: {why}; `lazaret deferred show {id}` says how to mend it")]
     NotWhole {
         /// Which one.
         id: MessageId,
@@ -62,7 +64,7 @@ pub enum OperatorError {
         why: Unreadable,
     },
     /// It is no regular file.
-    #[error("{id} is {}: remove it from deferred/ by hand", .kind.words())]
+    #[error("{id} is {}: remove it from deferred/ by hand; `lazaret deferred show {id}` says how", .kind.words())]
     NoFile {
         /// Which one.
         id: MessageId,
@@ -89,8 +91,9 @@ impl Spool {
     fn deferred_entry(&self, name: Name) -> Result<Deferred, SpoolError> {
         let text = name.to_string();
         let status = self.storage.status(Dir::Deferred, text.as_ref());
-        let file_size = status.context(|| format!("look at deferred/{text}"))?.size;
-        Ok(Deferred { name, report: self.report(name.id)?, file_size })
+        let status = status.context(|| format!("look at deferred/{text}"))?;
+        let (kind, file_size) = (status.kind, status.size);
+        Ok(Deferred { name, report: self.report(name.id)?, kind, file_size })
     }
 
     /// One message in quarantine.

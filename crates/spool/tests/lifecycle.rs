@@ -516,6 +516,9 @@ fn a_dropped_file_that_is_too_large_is_set_aside() {
     let taken = owner.take_dropped("mail".as_ref()).unwrap().unwrap();
     let refused = taken.accept(&mut AsIs, 5).unwrap_err();
     assert!(refused.to_string().contains("larger than max_size"), "{refused}");
-    assert_eq!(owner.spool().deferred().unwrap()[0].cause(), Cause::Envelope);
+    let [deferred] = &owner.spool().deferred().unwrap()[..] else { panic!("it is not there") };
+    let detail = deferred.report.as_ref().unwrap().detail.to_string();
+    assert_eq!(deferred.cause(), Cause::BadDrop);
+    assert!(detail.starts_with("drop/mail was refused: it is larger"), "{detail}");
     assert_eq!(lab.names(Dir::Tmp), [""; 0]);
 }

@@ -81,7 +81,7 @@ fn dropped_without_envelope() {
     let spool = lab.spool();
     assert!(aside, "in drop/: {:?}, in deferred/: {:?}", spool.names("drop"), spool.names("deferred"));
     for report in lab.spool().reports() {
-        assert_eq!(report.cause(), "envelope", "{report:?}");
+        assert_eq!(report.cause(), "bad-drop", "{report:?}");
     }
     assert!(until(SHORT_TIME_MAX, || lab.mail().copies().len() == 1), "the good one does not arrive");
     good_mail_goes_on(&lab, daemon);

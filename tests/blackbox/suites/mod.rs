@@ -1,11 +1,13 @@
 //! The list of suites. A suite that is not listed here must never exist.
 
+mod advice;
 mod bad_input;
 mod bench;
 mod blame;
 mod bounce;
 mod budget;
 mod check;
+mod commands;
 mod config;
 mod costs;
 mod crash;
@@ -52,6 +54,8 @@ pub fn all() -> Vec<Case> {
         bad_input::cases(),
         operator::cases(),
         config::cases(),
+        commands::cases(),
+        advice::cases(),
         pipe::cases(),
         service::cases(),
         bounce::cases(),

@@ -184,7 +184,7 @@ fn larger_budget() {
     assert!(until(TIME_MAX, || spool.reports().len() == 2), "deferred/: {:?}", spool.names("deferred"));
     assert!(ids.iter().all(|id| spool.report(id).is_some_and(|report| report.cause() == "memory")));
     let shown = cli(&lab, &["deferred", "show", &ids[0]]);
-    assert!(shown.stdout.contains("lazaret reload"), "{shown:?}");
+    assert!(shown.stdout.contains("raise workers.memory (now \"256KiB\")"), "{shown:?}");
     lab.configure(&Config::parsing_everything());
     let said = reloaded(&lab);
     assert!(said.contains("workers.memory: \"256KiB\" -> \"24MiB\""), "{said}");

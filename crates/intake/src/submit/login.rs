@@ -13,12 +13,17 @@ const USERS: &str = "/etc/passwd";
 /// Where the environment has the name.
 const VARIABLES: [&str; 2] = ["LOGNAME", "USER"];
 
+/// The name that the system's list has for a user's number.
+#[must_use]
+pub fn user_name(uid: u32) -> Option<String> {
+    File::open(USERS).ok().and_then(|file| find(BufReader::new(file), uid))
+}
+
 /// The name, or the number that has none.
 pub(super) fn name() -> Result<String, u32> {
     let uid = rustix::process::getuid().as_raw();
-    let listed = File::open(USERS).ok().and_then(|file| find(BufReader::new(file), uid));
     let named = || VARIABLES.iter().find_map(|name| std::env::var(name).ok().filter(|name| !name.is_empty()));
-    listed.or_else(named).ok_or(uid)
+    user_name(uid).or_else(named).ok_or(uid)
 }
 
 /// Finds `name:password:uid:…`.

@@ -2,9 +2,9 @@
 //!
 //! Must never depend on what the machine's own file systems are.
 
-use super::{assert_logged, page};
+use super::{NO_RESERVE, assert_logged, page};
 use crate::disk::Disk;
-use crate::lab::Lab;
+use crate::lab::{Config, Lab};
 
 fn is_named(lab: &Lab, row: &str) {
     let daemon = lab.start();
@@ -13,13 +13,13 @@ fn is_named(lab: &Lab, row: &str) {
 }
 
 pub fn in_memory() {
-    let lab = Lab::new();
+    let lab = Lab::with(&Config::default().tables(NO_RESERVE));
     let _disk = Disk::in_memory(lab.path("spool"), 1 << 20, 1_000);
     is_named(&lab, page::IN_MEMORY);
 }
 
 pub fn without_journal() {
-    let lab = Lab::new();
+    let lab = Lab::with(&Config::default().tables(NO_RESERVE));
     let _disk = Disk::ext4(lab.path("spool"), "^has_journal");
     is_named(&lab, page::NO_JOURNALLING);
 }

@@ -29,6 +29,9 @@ const TIME_MAX: Duration = Duration::from_secs(60);
 /// Most lines of warnings and errors that one fault may cost.
 const TROUBLE_LINES_MAX: usize = 20;
 
+/// For disks that are small, or of which a case fills all.
+const NO_RESERVE: &str = "[intake]\nreserve = \"1KiB\"\nreserve_inodes = 1\n";
+
 const SENDER: &str = "sender@example.com";
 const RECIPIENT: &str = "desk@example.org";
 

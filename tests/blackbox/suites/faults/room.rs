@@ -2,8 +2,8 @@
 //! there goes on and makes room, intake opens. No restart.
 
 use super::{
-    Heard, RECIPIENT, SENDER, TIME_MAX, assert_arrive, assert_logged, assert_submit_puts_off, connect,
-    failing_spool, message, page, send,
+    Heard, NO_RESERVE, RECIPIENT, SENDER, TIME_MAX, assert_arrive, assert_logged, assert_submit_puts_off,
+    connect, failing_spool, message, page, send,
 };
 use crate::disk::Disk;
 use crate::lab::{Config, Lab, cli, submit, submitted};
@@ -35,9 +35,6 @@ const NO_ROOM: &str = "too little room in the spool";
 
 /// A queue that is soon full.
 const QUEUE: &str = "[intake]\nqueue_length = 8\n";
-
-/// For disks of which a case fills all.
-const NO_RESERVE: &str = "[intake]\nreserve = \"1KiB\"\nreserve_inodes = 1\n";
 
 #[track_caller]
 fn told(lab: &Lab, words: [&str; 2]) {
