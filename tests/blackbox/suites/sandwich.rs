@@ -261,8 +261,8 @@ fn many() {
     sandwich.finish();
 }
 
-/// What Postfix tells by XFORWARD stands in the envelope: the client that it had, not
-/// itself.
+/// What Postfix tells by XFORWARD stands in the envelope, the client that it had, not
+/// itself, and comes back to Postfix.
 fn first_client() {
     let sandwich = Sandwich::start(Way::Smtp);
     assert_eq!(cli(&sandwich.lab, &["pause", "routing"]).code, Some(0));
@@ -289,8 +289,12 @@ fn first_client() {
     let id = |text: &str| text.lines().find_map(|line| line.strip_prefix("upstream-id ").map(str::to_owned));
     let id = id(&envelope).expect("the id in Postfix's queue");
     assert!(queued.ends_with(&format!("queued as {id}")), "{id}: {queued}");
+    let ours = spool.ids("incoming").pop_first().expect("one message");
     assert_eq!(cli(&sandwich.lab, &["resume", "routing"]).code, Some(0));
     arrives_unchanged(&sandwich, MESSAGE);
+    // The Postfix behind Lazaret is told as well.
+    let told = format!("orig_queue_id={ours}, orig_client=localhost[127.0.0.1]");
+    assert!(sandwich.postfix.log().contains(&told), "{told} is missing: {}", sandwich.postfix.log());
     sandwich.finish();
 }
 

@@ -150,16 +150,18 @@ impl<'a> Visit<'a> {
     }
 }
 
-/// Whose mail it is: the client that the MTA before us has named, else that MTA.
+/// Whose mail it is: the client that the MTA before us has named, else that MTA. Only
+/// the MTA can say that a source is local, upon which a next hop completes what it takes
+/// for its own (XFORWARD_README): what comes by `submit` may be anybody's, and is
+/// complete where it is a person's.
 fn told(envelope: &Envelope) -> Told {
     let Origin { protocol, client, helo, forwarded, .. } = &envelope.origin;
-    let local = !matches!(protocol, Protocol::Smtp | Protocol::Esmtp | Protocol::Lmtp);
-    let source = Some(Line::escaped(if local { "LOCAL" } else { "REMOTE" }));
+    let session = matches!(protocol, Protocol::Smtp | Protocol::Esmtp | Protocol::Lmtp);
     let own = || Forwarded {
         address: client.as_ref().and_then(trace::address).map(|address| Line::escaped(address.to_string())),
-        protocol: (!local).then(|| Line::escaped(protocol.to_string().to_ascii_uppercase())),
+        protocol: session.then(|| Line::escaped(protocol.to_string().to_ascii_uppercase())),
         helo: helo.clone(),
-        source,
+        source: Some(Line::escaped("REMOTE")),
         ..Forwarded::default()
     };
     let forwarded = if *forwarded == Forwarded::default() { own() } else { forwarded.clone() };
