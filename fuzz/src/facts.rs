@@ -8,8 +8,9 @@
 
 use std::cell::RefCell;
 use std::path::PathBuf;
+use std::time::Duration;
 
-use lazaret_envelope::{Address, Cause, Transaction};
+use lazaret_envelope::{Address, Cause, Span, Transaction};
 use lazaret_route::{ConditionConfig, Facts, Globs, Limits, RouteConfig, RouteTable, Verdict};
 use lazaret_worker::{Fate, Specimen, WorkersConfig};
 
@@ -19,6 +20,11 @@ pub const PROGRAM_VARIABLE: &str = "LAZARET_FUZZ_PROGRAM";
 /// Stack of the thread that parses large messages here, in bytes: a build for
 /// fuzzing takes more of it than a cell.
 const STACK_BYTES: usize = 512 << 20;
+
+/// CPU time that a message may take in the cell, in milliseconds: what comes to a verdict
+/// is parsed here again, by a build that takes many times as long, on a machine that may
+/// be busy, and must be through before the fuzzer takes it for a hang.
+const CPU_MILLIS: u64 = 100;
 
 /// Messages of up to this size are parsed without a thread of their own, in bytes.
 const SMALL_BYTES_MAX: usize = 2 << 10;
@@ -54,7 +60,9 @@ pub fn check(data: &[u8]) {
 fn start() -> Specimen {
     let program = std::env::var_os(PROGRAM_VARIABLE).map(PathBuf::from);
     let program = program.unwrap_or_else(|| panic!("set {PROGRAM_VARIABLE} to a release build of lazaret"));
-    Specimen::start_at(&program, routes(), WorkersConfig::default()).expect("a cell")
+    let cpu_time = Span(Duration::from_millis(CPU_MILLIS));
+    let config = WorkersConfig { cpu_time, ..WorkersConfig::default() };
+    Specimen::start_at(&program, routes(), config).expect("a cell")
 }
 
 /// The verdict by this build; a fault as the cell would tell it.
