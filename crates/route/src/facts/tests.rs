@@ -96,6 +96,24 @@ fn fields_are_matched_on_their_readable_text() {
 }
 
 #[test]
+fn the_charsets_of_east_asia_are_read() {
+    for (charset, encoded, text) in [
+        ("ISO-2022-JP", "GyRCQEE1YT1xGyhC", "請求書"),
+        ("Shift_JIS", "kL+LgY+R", "請求書"),
+        ("EUC-JP", "wMG14b3x", "請求書"),
+        ("gb2312", "t6LGsQ==", "发票"),
+        ("GB18030", "t6LGsQ==", "发票"),
+        ("Big5", "tW+yvA==", "發票"),
+        ("EUC-KR", "w7uxuLyt", "청구서"),
+    ] {
+        let word = format!("=?{charset}?B?{encoded}?=");
+        let content = format!("Subject: 1 {word}\r\nContent-Type: a/b; name=\"{word}\"\r\n\r\n");
+        assert!(header_matches(content.as_bytes(), "subject", &format!("1 {text}")), "{charset}");
+        assert_eq!(names(&content), [text], "{charset}");
+    }
+}
+
+#[test]
 fn messages_of_nothing_but_header_or_body_are_read() {
     assert!(header_matches(b"A: b\r\nSubject: no line end", "subject", "no line end"));
     assert!(!header_matches(b"\r\nSubject: body\r\n", "subject", "*"));
