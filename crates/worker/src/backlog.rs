@@ -6,7 +6,8 @@
 //! in hand as there are to be; one whose message is not judged at once counts no
 //! more, and another goes on with what it has claimed. There are so many places
 //! for what takes long; once they are taken, such a message gives way: it is
-//! parked, and tried again in a slow place. The backlog holds windows of the
+//! parked, and tried again in one of them. What is in such a place has its turn
+//! when there is no other mail about. The backlog holds windows of the
 //! directory in memory and must never hold more.
 
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
@@ -19,8 +20,9 @@ use tracing::{error, info, warn};
 use crate::backlog::state::State;
 pub(crate) use crate::backlog::state::{Next, Pace};
 use crate::budget::WorkersConfig;
-use crate::slow::{Delay, GivesWay};
+use crate::slow::{Delay, GivesWay, Turn};
 
+mod parked;
 mod state;
 
 /// How long normal mail is held up so that a struck message can be alone. If
@@ -155,7 +157,7 @@ impl Backlog {
     pub(crate) fn next(&self) -> Result<Next, SpoolError> {
         let mut state = self.state();
         loop {
-            if let Some(next) = state.take_claimed() {
+            if let Some(next) = state.take_claimed(Instant::now()) {
                 return Ok(next);
             }
             if state.stopped {
@@ -169,7 +171,7 @@ impl Backlog {
                     state = self.look_later(state, error)?;
                     continue;
                 }
-                if let Some(next) = state.take() {
+                if let Some(next) = state.take(Instant::now()) {
                     return Ok(next);
                 }
             }
@@ -193,9 +195,10 @@ impl Backlog {
         Ok(self.work.wait_timeout(state, LOOK_PAUSE).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// A message that gave way lies in `incoming/` again, under this name.
-    pub(crate) fn park(&self, name: Name) {
-        self.state().park(name);
+    /// A message of so many bytes gave way: it lies in `incoming/` again, under this
+    /// name.
+    pub(crate) fn park(&self, name: Name, size: u64, gave: GivesWay) {
+        self.state().park(name, size, gave);
         self.work.notify_one();
     }
 
@@ -270,9 +273,14 @@ impl Place<'_> {
     /// So many take long already that it has to give way.
     pub(crate) fn delayed(&self, delay: Delay) -> Result<bool, GivesWay> {
         let before = self.pace.get();
-        let pace = self.backlog.state().delayed(before, delay).ok_or(GivesWay)?;
+        let pace = self.backlog.state().delayed(before, delay)?;
         self.pace.set(pace);
         Ok(before == Pace::Quick && pace != Pace::Quick)
+    }
+
+    /// Whose turn it is, should the message take long.
+    pub(crate) fn turn(&self) -> Turn {
+        self.backlog.state().turn(Instant::now())
     }
 }
 

@@ -21,9 +21,10 @@ pub struct WorkersConfig {
     /// Number of workers, each with one cell. Default: one per processor.
     pub count: u16,
     /// Messages beyond `count` that may be in cells because they take long: each
-    /// goes to the lowest priority, and another cell takes its place for other
-    /// mail. When all these places are taken, one more that takes long goes back
-    /// and waits for a place; with 0 it keeps its worker. Default: half of
+    /// goes to the lowest priority, rests for most of the time while there is other
+    /// mail, and another cell takes its place for that. One place more is for a
+    /// second look, which is short. When all are taken, one more that takes long goes
+    /// back and waits for a place; with 0 it keeps its worker. Default: half of
     /// `count`, and one at least: what takes long is to leave processors for the
     /// rest.
     pub spares: Option<u16>,
@@ -100,10 +101,11 @@ impl WorkersConfig {
     }
 
     /// Threads, and so cells, in all: those at full speed, as many again for what is
-    /// not judged at once, and those for what takes long.
+    /// not judged at once, one for second looks, and those for what takes long.
     #[must_use]
     pub fn threads(&self) -> u16 {
-        self.workers().saturating_mul(2).saturating_add(self.spares())
+        let second_look = self.spares().min(1);
+        self.workers().saturating_mul(2).saturating_add(second_look).saturating_add(self.spares())
     }
 
     /// Messages that take long and may be in cells beside those of the workers.
@@ -148,9 +150,11 @@ pub(crate) struct Allowance {
     pub(crate) budget: Budget,
     /// RLIMIT_AS, in bytes: the net behind the allocator.
     pub(crate) space: u64,
-    /// CPU time after which it goes on behind all other mail; `None` if there is no
-    /// other to go before it.
+    /// CPU time after which it takes long and goes on behind all other mail; `None`
+    /// if there is no other to go before it.
     pub(crate) slow: Option<Duration>,
+    /// It took long before: it is behind all other mail from the start.
+    pub(crate) behind: bool,
 }
 
 impl Allowance {
@@ -162,6 +166,7 @@ impl Allowance {
             budget,
             space: SPACE_BASE.saturating_add(heap).saturating_add(size),
             slow: Some(SLOW_CPU.saturating_add(per_byte)),
+            behind: false,
         }
     }
 }

@@ -25,7 +25,7 @@ use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
 use crate::process::run_last;
-use crate::slow::{Delay, GivesWay, Slow};
+use crate::slow::{Delay, GivesWay, Slow, Turn};
 use crate::stop::Stop;
 
 /// The hidden subcommand as which the program runs as a cell.
@@ -96,7 +96,7 @@ pub(crate) enum Ended {
     /// With a request to stop.
     Stopped,
     /// Because it took long, and others that do had all the places.
-    GaveWay,
+    GaveWay(GivesWay),
 }
 
 /// What is known once a task has ended.
@@ -145,10 +145,9 @@ impl Cell {
         self.page.page().jail()
     }
 
-    /// Has a message judged, within its budget. `slow` is told, once, that it is not
-    /// judged at once, and, once, that it takes long: then the cell goes on at the
-    /// lowest priority, or is ended. One that may take no time before that has it
-    /// from the start, and `slow` is not told.
+    /// Has a message judged, within its budget. `slow` is told that it is not judged at
+    /// once, and, again and again, that it takes long: then the cell goes on at the
+    /// lowest priority and rests while it is others' turn, or is ended.
     pub(crate) fn judge(
         mut self,
         (id, recipients): (MessageId, usize),
@@ -159,7 +158,7 @@ impl Cell {
     ) -> Judged {
         self.tasks += 1;
         let mut watch = Watch::new(self.child.cpu(), allowance);
-        if watch.slow {
+        if watch.slow.is_some() {
             self.run_last();
         }
         let (ended, head) = match self.hand_over(id, message, allowance) {
@@ -186,7 +185,7 @@ impl Cell {
             note: page.note().filter(|_| taken),
             taken,
             // A slow message's cell has the lowest priority for ever.
-            cell: head.is_some_and(|head| answered && !head.retire && !watch.slow).then_some(self),
+            cell: head.is_some_and(|head| answered && !head.retire && watch.slow.is_none()).then_some(self),
         }
     }
 
@@ -245,14 +244,28 @@ impl Cell {
             if stopped {
                 return (Ended::Stopped, None);
             }
-            let delay = watch.delay(self.child.cpu());
-            if let Some(Err(GivesWay)) = delay.map(&mut *slow) {
-                return (Ended::GaveWay, None);
-            }
-            if delay == Some(Delay::TakesLong) {
-                self.run_last();
+            if let Err(gave) = self.delayed(watch, slow) {
+                return (Ended::GaveWay(gave), None);
             }
         }
+    }
+
+    /// There is no answer yet: who is in whose way?
+    fn delayed(&self, watch: &mut Watch, slow: &mut Slow<'_>) -> Result<(), GivesWay> {
+        let cpu = self.child.cpu();
+        let Some(delay) = watch.delay(cpu) else { return Ok(()) };
+        let turn = slow(delay)?;
+        if delay == Delay::Lingers {
+            return Ok(());
+        }
+        if watch.slow.is_none() {
+            watch.slow = Some(watch.used(cpu));
+            self.run_last();
+        }
+        if watch.share.turns(turn, Instant::now()) {
+            self.child.rest(watch.share.rests);
+        }
+        Ok(())
     }
 
     fn run_last(&self) {
@@ -323,12 +336,13 @@ struct Watch {
     answer: Vec<u8>,
     /// It was not judged at once.
     lingers: bool,
-    /// It takes long.
-    slow: bool,
+    /// What it had used when it was found to take long.
+    slow: Option<Duration>,
+    share: Share,
 }
 
 /// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
-const WAIT_MIN: Duration = Duration::from_millis(1);
+const WAIT_MIN: Duration = Duration::from_micros(200);
 
 /// Shortest wait for one that is slow: at the lowest priority what is left of its
 /// budget may last for ever, and its worker has the priority of the others.
@@ -338,21 +352,28 @@ const SLOW_WAIT_MIN: Duration = Duration::from_millis(20);
 /// machine did meanwhile.
 const SLOW_WALL: Duration = Duration::from_secs(2);
 
-/// How many times longer a slow message may take on the clock: at the lowest
-/// priority it waits for others, and that is not its fault.
+/// Once it is slow, how many times as long again takes what is no bad luck: a benign
+/// message whose processor was taken from it by another machine's has answered by
+/// then.
+const VERY_SLOW_FACTOR: u32 = 4;
+
+/// How many times longer a slow message may take on the clock: behind all others it
+/// has a small share of the time, and that is not its fault.
 const SLOW_WALL_FACTOR: u32 = 20;
 
 impl Watch {
     fn new(cpu_before: Duration, allowance: Allowance) -> Self {
-        let slow = allowance.slow == Some(Duration::ZERO);
-        Self { started: Instant::now(), cpu_before, allowance, answer: Vec::new(), lingers: slow, slow }
+        let started = Instant::now();
+        let slow = allowance.behind.then_some(Duration::ZERO);
+        let share = Share { turn: Turn::Its, rests: false, since: started };
+        Self { started, cpu_before, allowance, answer: Vec::new(), lingers: slow.is_some(), slow, share }
     }
 
     /// How long nothing can go over a budget or become slow, or which budget is
     /// used up.
     fn left(&self, cpu: Duration) -> Result<Duration, Ended> {
         let (used, elapsed) = (self.used(cpu), self.started.elapsed());
-        let wall = if self.slow {
+        let wall = if self.slow.is_some() {
             self.allowance.budget.wall.saturating_mul(SLOW_WALL_FACTOR)
         } else {
             self.allowance.budget.wall
@@ -360,7 +381,9 @@ impl Watch {
         match (self.allowance.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
             (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
             (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
-            (Some(cpu), Some(wall)) if self.slow => Ok(cpu.min(wall).max(SLOW_WAIT_MIN)),
+            (Some(cpu), Some(wall)) if self.slow.is_some() => {
+                Ok(cpu.min(wall).max(SLOW_WAIT_MIN).min(self.share.left()))
+            }
             (Some(cpu), Some(wall)) => {
                 let until_slow = self.allowance.slow.map_or(Duration::MAX, |slow| {
                     slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
@@ -376,13 +399,56 @@ impl Watch {
 
     /// What there is to be told once a wait has ended and there is no answer.
     fn delay(&mut self, cpu: Duration) -> Option<Delay> {
+        let used = self.used(cpu);
         let lingers = !std::mem::replace(&mut self.lingers, true);
-        let long = |slow| self.used(cpu) >= slow || self.started.elapsed() >= SLOW_WALL;
-        let slow = self.allowance.slow.is_some_and(long);
-        if slow && !std::mem::replace(&mut self.slow, slow) {
-            return Some(Delay::TakesLong);
+        match (self.allowance.slow, self.slow) {
+            (Some(limit), Some(before)) if used.saturating_sub(before) >= limit * VERY_SLOW_FACTOR => {
+                Some(Delay::TakesVeryLong)
+            }
+            (Some(_), Some(_)) => Some(Delay::TakesLong),
+            (Some(limit), None) if used >= limit || self.started.elapsed() >= SLOW_WALL => {
+                Some(Delay::TakesLong)
+            }
+            _ => lingers.then_some(Delay::Lingers),
         }
-        lingers.then_some(Delay::Lingers)
+    }
+}
+
+/// How a slow message shares the time with others. The lowest priority alone is not
+/// enough: a kernel gives the last process a good part of a processor while others
+/// take turns on the rest, and knows nothing of processes in other sessions and
+/// control groups, such as the MTA's.
+struct Share {
+    turn: Turn,
+    rests: bool,
+    /// When it began to rest, or to go on.
+    since: Instant,
+}
+
+/// How long it goes on while it is others' turn: it must end, too …
+const GOES_ON: Duration = Duration::from_millis(5);
+
+/// … and how long it rests then: a fortieth of a processor is what it may cost them.
+const RESTS: Duration = Duration::from_millis(195);
+
+impl Share {
+    /// Whether it has to begin to rest, or to go on.
+    fn turns(&mut self, turn: Turn, now: Instant) -> bool {
+        let for_so_long = now.saturating_duration_since(self.since);
+        let rests = match (turn, self.rests) {
+            (Turn::Its, _) => false,
+            (Turn::Others, false) => for_so_long >= GOES_ON,
+            (Turn::Others, true) => for_so_long < RESTS,
+        };
+        let since = if rests == self.rests { self.since } else { now };
+        let turns = rests != std::mem::replace(&mut self.rests, rests);
+        (self.turn, self.since) = (turn, since);
+        turns
+    }
+
+    /// How long to wait until it is asked again whose turn it is.
+    fn left(&self) -> Duration {
+        if self.turn == Turn::Its || self.rests { SLOW_WAIT_MIN } else { GOES_ON }
     }
 }
 
@@ -396,15 +462,45 @@ mod tests {
 
     fn delays(allowance: Allowance) -> Vec<Option<Delay>> {
         let mut watch = Watch::new(Duration::ZERO, allowance);
-        [100, 500_000].map(|micros| watch.delay(Duration::from_micros(micros))).to_vec()
+        let told = |micros| {
+            let used = Duration::from_micros(micros);
+            let delay = watch.delay(used);
+            watch.slow = watch.slow.or((delay == Some(Delay::TakesLong)).then_some(used));
+            delay
+        };
+        [100, 100_000, 100_500, 500_000].map(told).to_vec()
     }
 
     #[test]
     fn one_that_is_alone_is_late_but_never_behind_others() {
         let allowance = Allowance::new(BUDGET, 1000);
-        assert_eq!(delays(allowance), [Some(Delay::Lingers), Some(Delay::TakesLong)]);
-        assert_eq!(delays(Allowance { slow: None, ..allowance }), [Some(Delay::Lingers), None]);
-        let known = Allowance { slow: Some(Duration::ZERO), ..allowance };
-        assert_eq!(delays(known), [None, None], "it was behind all others from the start");
+        let (lingers, long, very) =
+            (Some(Delay::Lingers), Some(Delay::TakesLong), Some(Delay::TakesVeryLong));
+        assert_eq!(delays(allowance), [lingers, long, long, very], "however late it is looked at");
+        assert_eq!(delays(Allowance { slow: None, ..allowance }), [lingers, None, None, None]);
+        assert_eq!(
+            delays(Allowance { behind: true, ..allowance }),
+            [long, very, very, very],
+            "from the start"
+        );
+    }
+
+    #[test]
+    fn while_it_is_others_turn_it_has_a_small_share_of_the_time() {
+        let started = Instant::now();
+        let mut share = Share { turn: Turn::Its, rests: false, since: started };
+        let (mut now, mut went_on) = (started, Duration::ZERO);
+        for _ in 0..1000 {
+            share.turns(Turn::Others, now);
+            went_on += if share.rests { Duration::ZERO } else { share.left() };
+            now += share.left();
+        }
+        let part = went_on.as_secs_f64() / (now - started).as_secs_f64();
+        assert!((0.01..0.05).contains(&part), "{part}");
+        while !share.rests {
+            now += share.left();
+            share.turns(Turn::Others, now);
+        }
+        assert!(share.turns(Turn::Its, now) && !share.rests, "and all of it when there is no other");
     }
 }

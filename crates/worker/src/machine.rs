@@ -236,10 +236,10 @@ impl Permits {
                 drop(state);
                 let may_wait = slow(Delay::TakesLong);
                 state = self.state();
-                if may_wait.is_err() {
+                if let Err(gave) = may_wait {
                     state.queue.retain(|&waiting| waiting != number);
                     self.changed.notify_all();
-                    return Err(GivesWay);
+                    return Err(gave);
                 }
             }
             state.queue.pop_front();

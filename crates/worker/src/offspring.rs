@@ -59,6 +59,12 @@ impl Offspring {
         Ok(end.0)
     }
 
+    /// Has it rest, or go on. One that rests can be ended all the same.
+    pub(crate) fn rest(&self, rests: bool) {
+        // Fails only where it has ended already.
+        let _ = pidfd_send_signal(&self.death, if rests { Signal::STOP } else { Signal::CONT });
+    }
+
     /// Ends it, whatever it is doing, and sees it off.
     pub(crate) fn end(&mut self) {
         if self.end.is_none() {

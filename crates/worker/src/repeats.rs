@@ -94,9 +94,9 @@ impl Repeats {
         // A message that can't be read is for others to find out.
         let Some(key) = self.likely_copy(message, now).ok().flatten() else { return Ok(None) };
         let mut known = self.lock();
-        if known.is_suspect(key) {
+        if let Some(delay) = known.suspect(key) {
             drop(known);
-            slow(Delay::TakesLong)?;
+            slow(delay)?;
             known = self.lock();
         }
         let mut told = None;
@@ -257,16 +257,15 @@ pub(crate) struct Trial<'a> {
 impl Trial<'_> {
     /// It is later than it was.
     pub(crate) fn delayed(&self, delay: Delay) {
-        if let Some(key) = self.key {
-            self.repeats.lock().delay_trial(key, delay);
+        if self.key.is_some_and(|key| self.repeats.lock().delay_trial(key, delay)) {
             self.repeats.tried.notify_all();
         }
     }
 
     /// It is tried again later: its copies shall give way, too, without a cell.
-    pub(crate) fn gives_way(mut self) {
+    pub(crate) fn gives_way(mut self, gave: GivesWay) {
         if let Some(key) = self.key.take() {
-            self.repeats.lock().adjourn_trial(key);
+            self.repeats.lock().adjourn_trial(key, gave);
             self.repeats.tried.notify_all();
         }
     }

@@ -63,7 +63,7 @@ impl Reporter {
 /// What was at fault, in a word and in a sentence; `None` if nothing was.
 pub(crate) fn fault_of(judged: &Judged) -> Option<(Cause, String)> {
     Some(match &judged.ended {
-        Ended::Stopped | Ended::GaveWay | Ended::Answered(Answer::Verdict(_)) => return None,
+        Ended::Stopped | Ended::GaveWay(_) | Ended::Answered(Answer::Verdict(_)) => return None,
         Ended::Answered(Answer::Fault(cause, detail)) => (*cause, detail.to_string()),
         Ended::OverCpu => (Cause::CpuTime, "the CPU budget is used up".to_owned()),
         Ended::OverWall => {

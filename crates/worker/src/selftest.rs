@@ -17,6 +17,7 @@ use crate::budget::Allowance;
 use crate::child::{Cell, CellError, Ended, Program};
 use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
+use crate::slow::Turn;
 use crate::stop::Stop;
 
 /// Small, and with a little of everything that real mail has. What it needs is the
@@ -114,9 +115,9 @@ impl SelfTest {
         let judged = cell.judge(
             (self.id, 1),
             file,
-            Allowance { budget: BUDGET, space: SPACE + self.size, slow: None },
+            Allowance { budget: BUDGET, space: SPACE + self.size, slow: None, behind: false },
             stop,
-            &mut |_| Ok(()),
+            &mut |_| Ok(Turn::Its),
         );
         match (judged.ended, judged.cell) {
             (Ended::Answered(Answer::Verdict(_)), Some(cell)) => Ok(cell),

@@ -18,6 +18,7 @@ use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
 use crate::reports::fault_of;
 use crate::selftest::SelfTest;
+use crate::slow::Turn;
 use crate::stop::Stop;
 
 /// A cell that has judged the built-in message. The program must answer to
@@ -123,7 +124,9 @@ impl Specimen {
         let size = content.len() as u64;
         let allowance = Allowance::new(self.config.budget(size), size);
         let mut judged =
-            cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, &mut |_| Ok(()));
+            cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, &mut |_| {
+                Ok(Turn::Its)
+            });
         self.cell = judged.cell.take();
         Ok(self.fate(&judged, recipients))
     }

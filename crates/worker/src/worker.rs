@@ -26,7 +26,7 @@ use crate::pool::{Meter, Routed, Shared};
 use crate::repeats::Trial;
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
-use crate::slow::{Delay, GivesWay, Slow};
+use crate::slow::{Delay, GivesWay, Slow, Turn};
 
 /// One worker.
 pub(crate) struct Worker {
@@ -45,7 +45,7 @@ enum Outcome {
     /// Nothing that counts: it goes back as it was.
     PutBack,
     /// It takes long, and others that do have all the places.
-    GaveWay,
+    GaveWay(GivesWay),
 }
 /// There is no cell that works, or the worker is asked to stop.
 struct NoCell;
@@ -83,8 +83,12 @@ impl Worker {
                     self.batch(claims)?;
                     backlog.finished();
                 }
+                Next::Second(name) => {
+                    self.again(name, Pace::Second)?;
+                    backlog.finished();
+                }
                 Next::Slow(name) => {
-                    self.slow(name)?;
+                    self.again(name, Pace::Slow)?;
                     backlog.finished();
                 }
                 Next::Struck(name) => {
@@ -109,7 +113,7 @@ impl Worker {
                 if place.delayed(delay)? {
                     backlog.hand_over(rest.by_ref().collect());
                 }
-                Ok(())
+                Ok(place.turn())
             };
             worked = self.one(claim, Pace::Quick, &mut slow);
             if worked.is_err() {
@@ -121,11 +125,11 @@ impl Worker {
     }
 
     /// Claims a message that gave way before.
-    fn slow(&mut self, name: Name) -> Result<(), SpoolError> {
+    fn again(&mut self, name: Name, pace: Pace) -> Result<(), SpoolError> {
         let backlog = Arc::clone(&self.shared.backlog);
-        let _place = backlog.beside_others(Pace::Slow);
+        let place = backlog.beside_others(pace);
         for claim in self.shared.owner.claim(self.id, &[name])? {
-            self.one(claim, Pace::Slow, &mut |_| Ok(()))?;
+            self.one(claim, pace, &mut |delay| place.delayed(delay).map(|_| place.turn()))?;
         }
         Ok(())
     }
@@ -138,7 +142,7 @@ impl Worker {
             return Ok(());
         };
         for claim in self.shared.owner.claim(self.id, &[name])? {
-            self.one(claim, Pace::Alone, &mut |_| Ok(()))?;
+            self.one(claim, Pace::Alone, &mut |_| Ok(Turn::Its))?;
         }
         drop(place);
         Ok(())
@@ -167,8 +171,9 @@ impl Worker {
         self.meter.set_message(None);
         match outcome {
             Outcome::PutBack => claim.put_back().map(drop),
-            Outcome::GaveWay => {
-                claim.put_back()?.into_iter().for_each(|name| self.shared.backlog.park(name));
+            Outcome::GaveWay(gave) => {
+                let size = message.envelope.content.size;
+                claim.put_back()?.into_iter().for_each(|name| self.shared.backlog.park(name, size, gave));
                 Ok(())
             }
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
@@ -229,29 +234,34 @@ impl Worker {
             return Ok(Outcome::Fault(Box::new(reporter.fault(Cause::Limit, &detail, envelope, budget))));
         }
         // Before the look for copies: while it waits its like may turn out to be poison.
-        let Ok(_permit) = shared.permits.take(budget, slow) else { return Ok(Outcome::GaveWay) };
+        let _permit = match shared.permits.take(budget, slow) {
+            Ok(permit) => permit,
+            Err(gave) => return Ok(Outcome::GaveWay(gave)),
+        };
         match self.shared.repeats.recall(message, reporter.now, slow) {
             Ok(None) => {}
             Ok(Some(repeat)) => {
                 return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
             }
-            Err(GivesWay) => return Ok(Outcome::GaveWay),
+            Err(gave) => return Ok(Outcome::GaveWay(gave)),
         }
         let on_trial = |delay| shared.repeats.on_trial(message, delay);
-        let mut trial = (pace == Pace::Slow).then(|| on_trial(Delay::TakesLong));
+        let again = matches!(pace, Pace::Second | Pace::Slow);
+        let mut trial = again.then(|| on_trial(Delay::TakesLong));
         let slow = &mut |delay| {
             // Before another worker goes on, perhaps with a copy.
             match &trial {
                 Some(trial) => trial.delayed(delay),
                 None => trial = Some(on_trial(delay)),
             }
-            slow(delay).inspect_err(|_| trial.take().into_iter().for_each(Trial::gives_way))
+            slow(delay).inspect_err(|&gave| {
+                trial.take().into_iter().for_each(|trial: Trial<'_>| trial.gives_way(gave))
+            })
         };
         let mut allowance = Allowance::new(budget, whole);
-        match pace {
-            Pace::Slow => allowance.slow = Some(Duration::ZERO),
-            Pace::Alone => allowance.slow = None,
-            Pace::Quick | Pace::Lingering => {}
+        allowance.behind = again;
+        if pace == Pace::Alone {
+            allowance.slow = None;
         }
         let mut attempts: Option<Vec<Attempt>> = None;
         let (mut tries, mut untaken) = (0, 0);
@@ -262,7 +272,7 @@ impl Worker {
                 (None, Ended::Answered(Answer::Verdict(bytes))) => {
                     return Ok(self.verdict(reporter, envelope, budget, bytes));
                 }
-                (None, Ended::GaveWay) => return Ok(Outcome::GaveWay),
+                (None, &Ended::GaveWay(gave)) => return Ok(Outcome::GaveWay(gave)),
                 (None, _) => return Ok(Outcome::PutBack),
             };
             // Whose fault it was is open until cells are known to work.
@@ -308,7 +318,7 @@ impl Worker {
         let file = message.descriptor().expect("a message on a real disk has a descriptor");
         let mut judged = cell.judge(task, file, allowance, &self.shared.stop, slow);
         debug!(id = %envelope.id, worker = %self.id, usage = ?judged.usage, ended = ?judged.ended, "judged");
-        if judged.taken && !matches!(judged.ended, Ended::Stopped | Ended::GaveWay) {
+        if judged.taken && !matches!(judged.ended, Ended::Stopped | Ended::GaveWay(_)) {
             self.shared.costs.note(judged.usage);
         }
         self.keep_cell(judged.cell.take());

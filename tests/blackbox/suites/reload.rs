@@ -393,7 +393,11 @@ fn sighup() {
     let daemon = lab.start();
     lab.configure(&Config::default().workers("spares = 1\n"));
     daemon.hang_up();
-    assert!(until(TIME_MAX, || threads(&lab) == 5), "two workers, as many again, a spare: {}", status(&lab));
+    assert!(
+        until(TIME_MAX, || threads(&lab) == 6),
+        "two workers, as many again, a second look, a spare: {}",
+        status(&lab)
+    );
     assert!(until(TIME_MAX, || lab.log().contains("workers.spares: default -> 1")), "the log does not tell");
     assert_arrives(&lab, &submitted(&lab, RECIPIENT, MESSAGE));
     stops_cleanly(daemon);

@@ -2,9 +2,12 @@
 //!
 //! Four queues and what is in hand. Nothing here waits, reads or locks.
 
+use std::time::{Duration, Instant};
+
 use lazaret_spool::{Claim, Name, Window};
 
-use crate::slow::Delay;
+use super::parked::Parked;
+use crate::slow::{Delay, GivesWay, Turn};
 
 /// Messages that a worker claims at a time. Beyond 16 a claim gets hardly
 /// cheaper, and each message in it would be marked by a crash.
@@ -13,9 +16,9 @@ const BATCH_MAX: usize = 16;
 /// Names held in memory, of each kind: some 10 MiB.
 const WINDOW_MAX: usize = 65_536;
 
-/// Messages that wait for a slow place, in memory: some 4 MiB. Should there be
-/// more, those that take long hold up others, as if there were no slow places.
-const PARKED_MAX: usize = 65_536;
+/// How long other mail is still about after a worker has had some: what is judged
+/// is delivered then, and who sent it sends more.
+const BUSTLE: Duration = Duration::from_millis(50);
 
 /// What a worker does next.
 #[derive(Debug)]
@@ -24,7 +27,9 @@ pub(crate) enum Next {
     Batch(Vec<Name>),
     /// Goes on with these, which another worker has claimed.
     Rest(Vec<Claim>),
-    /// Claims this one, which is known to take long, behind all others.
+    /// Claims this one, which took long, for a second look behind all others.
+    Second(Name),
+    /// Claims this one, which took long twice, behind all others.
     Slow(Name),
     /// Claims this one while no cell has a message.
     Struck(Name),
@@ -39,7 +44,9 @@ pub(crate) enum Pace {
     Quick,
     /// It is not judged yet: another worker goes on with other mail.
     Lingering,
-    /// It takes long and goes on behind all others.
+    /// It takes long and goes on behind all others, for a while.
+    Second,
+    /// So it does, for as long as it takes.
     Slow,
     /// It is struck: no other is in a cell, so that there is none to go before it.
     Alone,
@@ -56,14 +63,18 @@ pub(super) struct State {
     handed: Vec<Vec<Claim>>,
     fresh: Window<Name>,
     struck: Window<Name>,
-    /// Took long when there was no slow place: tried again once there is one.
-    parked: std::collections::BTreeSet<Name>,
+    /// Took long when there was no place for such: tried again once there is one.
+    parked: Parked,
     /// Workers that have claimed something and are not done with it.
     busy: usize,
     /// Those of them whose message lingers.
     lingering: usize,
-    /// Those of them whose message takes long.
+    /// Those of them whose message is looked at for the second time.
+    second: usize,
+    /// Those of them whose message takes as long as it takes.
     slow: usize,
+    /// When a worker had other mail last.
+    bustle: Option<Instant>,
     /// Messages in cells.
     pub(super) in_cells: usize,
     /// A struck message is in some worker's hands.
@@ -86,10 +97,12 @@ impl State {
             handed: Vec::new(),
             fresh: Window::new(WINDOW_MAX),
             struck: Window::new(WINDOW_MAX),
-            parked: std::collections::BTreeSet::new(),
+            parked: Parked::default(),
             busy: 0,
             lingering: 0,
+            second: 0,
             slow: 0,
+            bustle: None,
             in_cells: 0,
             struck_in_hand: false,
             alone: false,
@@ -138,10 +151,14 @@ impl State {
         }
     }
 
-    /// A message that gave way lies in `incoming/` again, under this name.
-    pub(super) fn park(&mut self, name: Name) {
+    /// A message of so many bytes gave way: it lies in `incoming/` again, under this
+    /// name.
+    pub(super) fn park(&mut self, name: Name, size: u64, gave: GivesWay) {
         self.fresh.remove(&name);
-        self.parked.insert(name);
+        match gave {
+            GivesWay::Once => self.parked.second(name, size),
+            GivesWay::Twice => self.parked.last(name),
+        }
     }
 
     /// What a worker has claimed and another one shall go on with.
@@ -151,29 +168,34 @@ impl State {
         }
     }
 
-    /// A message is not judged at once: which place it has from now on, `None` if it
-    /// has to give way.
-    pub(super) fn delayed(&mut self, pace: Pace, delay: Delay) -> Option<Pace> {
+    /// A message is not judged at once: which place it has from now on, unless it has
+    /// to give way.
+    pub(super) fn delayed(&mut self, pace: Pace, delay: Delay) -> Result<Pace, GivesWay> {
+        let slow = self.slow < self.slow_places || self.slow_places == 0;
         let to = match (pace, delay) {
             (Pace::Quick, Delay::Lingers) if self.lingering < self.workers => Pace::Lingering,
-            (Pace::Slow | Pace::Alone, _) | (_, Delay::Lingers) => pace,
-            (_, Delay::TakesLong) => {
-                let crowded = self.slow >= self.slow_places && self.slow_places > 0;
-                if crowded && self.parked.len() < PARKED_MAX {
-                    return None;
-                }
-                Pace::Slow
-            }
+            (Pace::Slow | Pace::Alone, _) | (_, Delay::Lingers) | (Pace::Second, Delay::TakesLong) => pace,
+            (_, Delay::TakesLong) if self.second < self.second_places() => Pace::Second,
+            _ if slow || self.parked.is_full() => Pace::Slow,
+            (_, Delay::TakesLong) => return Err(GivesWay::Once),
+            (_, Delay::TakesVeryLong) => return Err(GivesWay::Twice),
         };
         self.leave(pace);
         self.enter(to);
-        Some(to)
+        Ok(to)
+    }
+
+    /// How many messages may be looked at for the second time at a time: that is soon
+    /// done.
+    fn second_places(&self) -> usize {
+        self.slow_places.min(1)
     }
 
     fn enter(&mut self, pace: Pace) {
         match pace {
             Pace::Quick | Pace::Alone => {}
             Pace::Lingering => self.lingering += 1,
+            Pace::Second => self.second += 1,
             Pace::Slow => self.slow += 1,
         }
     }
@@ -183,8 +205,16 @@ impl State {
         match pace {
             Pace::Quick | Pace::Alone => {}
             Pace::Lingering => self.lingering -= 1,
+            Pace::Second => self.second -= 1,
             Pace::Slow => self.slow -= 1,
         }
+    }
+
+    /// Whose turn it is when a message takes long. Its end is waited for where a struck
+    /// one is to be alone.
+    pub(super) fn turn(&self, now: Instant) -> Turn {
+        let lately = || self.bustle.is_some_and(|last| now.saturating_duration_since(last) < BUSTLE);
+        if self.struck.is_empty() && (self.quick() > 0 || lately()) { Turn::Others } else { Turn::Its }
     }
 
     /// A worker has nothing in hand any more.
@@ -212,34 +242,51 @@ impl State {
 
     /// Whether a worker at full speed has nothing in hand.
     pub(super) fn has_worker(&self) -> bool {
-        self.busy - self.lingering - self.slow < self.workers
+        self.quick() < self.workers
+    }
+
+    /// Workers that have something in hand that is expected to be judged at once.
+    fn quick(&self) -> usize {
+        self.busy - self.lingering - self.second - self.slow
     }
 
     /// What a worker does next that is claimed already.
-    pub(super) fn take_claimed(&mut self) -> Option<Next> {
+    pub(super) fn take_claimed(&mut self, now: Instant) -> Option<Next> {
         let claims = self.has_worker().then(|| self.handed.pop())??;
         self.busy += 1;
+        self.bustle = Some(now);
         Some(Next::Rest(claims))
     }
 
     /// What a worker claims next; it has that in hand from now on.
-    pub(super) fn take(&mut self) -> Option<Next> {
+    pub(super) fn take(&mut self, now: Instant) -> Option<Next> {
         let next = self.slow_next().or_else(|| self.has_worker().then(|| self.next())?)?;
         self.busy += 1;
+        if matches!(next, Next::Batch(_)) {
+            self.bustle = Some(now);
+        }
         Some(next)
     }
 
     /// None may go into a cell while the struck wait until all cells are free.
     fn slow_next(&mut self) -> Option<Next> {
-        let place = self.slow < self.slow_places && self.struck.is_empty() && !self.struck_in_hand;
-        let name = place.then(|| self.parked.pop_first())??;
+        if !self.struck.is_empty() || self.struck_in_hand {
+            return None;
+        }
+        let second = (self.second < self.second_places()).then(|| self.parked.take_second()).flatten();
+        if let Some(name) = second {
+            self.enter(Pace::Second);
+            return Some(Next::Second(name));
+        }
+        let name = (self.slow < self.slow_places).then(|| self.parked.take_last())??;
         self.enter(Pace::Slow);
         Some(Next::Slow(name))
     }
 
     fn next(&mut self) -> Option<Next> {
         // A slow message is not waited for: the struck have their turn after it.
-        let struck = self.struck.first().copied().filter(|_| !self.struck_in_hand && self.slow == 0);
+        let struck =
+            self.struck.first().copied().filter(|_| !self.struck_in_hand && self.second + self.slow == 0);
         if let Some(name) = struck
             && (self.struck_turn || self.fresh.is_empty())
         {
@@ -281,15 +328,16 @@ mod tests {
 
     /// What is handed out, in a word.
     fn taken(state: &mut State) -> Option<(&'static str, Vec<Name>)> {
-        Some(match state.take()? {
+        Some(match state.take(Instant::now())? {
             Next::Batch(names) => ("batch", names),
+            Next::Second(name) => ("second", vec![name]),
             Next::Slow(name) => ("slow", vec![name]),
             Next::Struck(name) => ("struck", vec![name]),
             other => panic!("{other:?} is not claimed"),
         })
     }
 
-    fn takes_long(state: &mut State) -> Option<Pace> {
+    fn takes_long(state: &mut State) -> Result<Pace, GivesWay> {
         state.delayed(Pace::Quick, Delay::TakesLong)
     }
 
@@ -312,28 +360,28 @@ mod tests {
         let mut state = state(1, 1);
         state.insert(name(1));
         assert!(taken(&mut state).is_some());
-        assert_eq!(state.delayed(Pace::Quick, Delay::Lingers), Some(Pace::Lingering));
+        assert_eq!(state.delayed(Pace::Quick, Delay::Lingers), Ok(Pace::Lingering));
         state.insert(name(2));
         assert!(taken(&mut state).is_some(), "another worker goes on");
         assert_eq!(
             state.delayed(Pace::Quick, Delay::Lingers),
-            Some(Pace::Quick),
+            Ok(Pace::Quick),
             "no more than there are workers"
         );
         state.insert(name(3));
         assert_eq!(taken(&mut state), None);
-        assert_eq!(state.delayed(Pace::Lingering, Delay::TakesLong), Some(Pace::Slow));
+        assert_eq!(state.delayed(Pace::Lingering, Delay::TakesLong), Ok(Pace::Second));
         assert_eq!(
             state.delayed(Pace::Quick, Delay::Lingers),
-            Some(Pace::Lingering),
+            Ok(Pace::Lingering),
             "the place is free again"
         );
         assert_eq!(
-            state.delayed(Pace::Slow, Delay::TakesLong),
-            Some(Pace::Slow),
+            state.delayed(Pace::Second, Delay::TakesLong),
+            Ok(Pace::Second),
             "and told twice is told once"
         );
-        state.leave(Pace::Slow);
+        state.leave(Pace::Second);
         state.leave(Pace::Lingering);
         state.finished();
         state.finished();
@@ -343,31 +391,60 @@ mod tests {
     #[test]
     fn a_slow_message_goes_on_beside_others_while_there_is_a_place() {
         let mut state = state(1, 1);
-        state.insert(name(1));
-        assert!(taken(&mut state).is_some());
-        state.insert(name(2));
-        assert_eq!(taken(&mut state), None);
-        assert_eq!(takes_long(&mut state), Some(Pace::Slow), "there is a place");
-        assert_eq!(taken(&mut state), Some(("batch", vec![name(2)])), "another worker goes on");
-        assert_eq!(takes_long(&mut state), None, "there is none any more");
-        state.park(name(2).next());
+        (1..=3).for_each(|millis| {
+            state.insert(name(millis));
+            assert_eq!(taken(&mut state), Some(("batch", vec![name(millis)])), "another worker goes on");
+            assert_eq!(taken(&mut state), None);
+            let place = match millis {
+                1 => Ok(Pace::Second),
+                2 => Ok(Pace::Slow),
+                _ => Err(GivesWay::Once),
+            };
+            assert_eq!(takes_long(&mut state), place);
+        });
+        state.park(name(3).next(), 10, GivesWay::Once);
         state.finished();
-        assert_eq!(taken(&mut state), None, "what gave way waits for a slow place");
-        assert!(!state.is_empty());
-        state.insert(name(3));
-        assert_eq!(taken(&mut state), Some(("batch", vec![name(3)])), "and holds up no other");
+        assert_eq!(taken(&mut state), None, "what gave way waits for a place");
+        assert_eq!(state.delayed(Pace::Second, Delay::TakesVeryLong), Err(GivesWay::Twice));
+        assert_eq!(state.delayed(Pace::Quick, Delay::TakesVeryLong), Err(GivesWay::Twice), "at once");
+        state.leave(Pace::Second);
+        state.park(name(1).next(), 10, GivesWay::Twice);
+        state.finished();
+        assert_eq!(taken(&mut state), Some(("second", vec![name(3).next()])));
+        state.insert(name(4));
+        assert_eq!(taken(&mut state), Some(("batch", vec![name(4)])), "and holds up no other");
+        assert_eq!(taken(&mut state), None, "the first looked at is not looked at again");
         state.leave(Pace::Slow);
         state.finished();
-        assert_eq!(taken(&mut state), Some(("slow", vec![name(2).next()])));
+        assert_eq!(taken(&mut state), Some(("slow", vec![name(1).next()])));
+        state.leave(Pace::Slow);
+        state.finished();
+        assert_eq!(state.delayed(Pace::Second, Delay::TakesVeryLong), Ok(Pace::Slow), "it moves up");
+    }
+
+    #[test]
+    fn it_is_others_turn_while_there_is_other_mail() {
+        let (mut state, now) = (state(1, 1), Instant::now());
+        assert_eq!(state.turn(now), Turn::Its);
+        state.insert(name(1));
+        assert!(state.take(now).is_some());
+        assert_eq!(state.turn(now + 2 * BUSTLE), Turn::Others, "a worker is at it");
+        state.finished();
+        assert_eq!(state.turn(now + BUSTLE / 2), Turn::Others, "it is delivered now, and more may come");
+        assert_eq!(state.turn(now + 2 * BUSTLE), Turn::Its);
+        state.insert(name(2));
+        assert!(state.take(now).is_some());
+        state.insert(struck(3));
+        assert_eq!(state.turn(now), Turn::Its, "the struck one waits for its end");
     }
 
     #[test]
     fn what_is_parked_is_in_no_other_queue() {
         let mut state = state(1, 1);
         state.insert(name(0));
-        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
         state.insert(name(1));
-        state.park(name(1));
+        state.park(name(1), 10, GivesWay::Once);
         state.insert(name(1));
         state.start_scan();
         state.found(name(1));
@@ -381,18 +458,18 @@ mod tests {
     #[test]
     fn without_slow_places_a_message_keeps_its_worker() {
         let mut state = state(2, 0);
-        assert_eq!([takes_long(&mut state), takes_long(&mut state)], [Some(Pace::Slow); 2]);
+        assert_eq!([takes_long(&mut state), takes_long(&mut state)], [Ok(Pace::Slow); 2]);
     }
 
     #[test]
     fn the_struck_are_alone_and_not_starved_by_slow_mail() {
         let mut state = state(2, 2);
         state.insert(name(1));
-        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
-        state.park(name(2));
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
+        state.park(name(2), 10, GivesWay::Twice);
         state.insert(struck(3));
         assert_eq!(taken(&mut state), None, "no slow one starts, and the struck one waits for the other");
-        state.leave(Pace::Slow);
+        state.leave(Pace::Second);
         state.finished();
         assert_eq!(taken(&mut state), Some(("struck", vec![struck(3)])));
         assert_eq!(taken(&mut state), None, "it is alone");
@@ -404,8 +481,8 @@ mod tests {
     fn other_workers_begin_with_a_look_and_an_operators_pause_goes_on() {
         let mut state = state(1, 1);
         state.insert(name(1));
-        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_some());
-        state.park(name(1));
+        assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
+        state.park(name(1), 10, GivesWay::Once);
         (state.paused, state.storm, state.stopped) = (true, true, true);
         state.restart(2, 0);
         assert!((state.paused, state.storm, state.stopped) == (true, false, false));

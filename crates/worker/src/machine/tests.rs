@@ -4,6 +4,7 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use super::*;
+use crate::slow::Turn;
 
 const GIB: u64 = 1 << 30;
 
@@ -30,7 +31,7 @@ fn the_default_fits_on_small_machines() {
 fn a_refusal_has_the_numbers_and_what_would_fit() {
     let error = Fit::check(&config(2, 2), &machine(400 * MIB)).unwrap_err().to_string();
     for part in
-        ["586MiB", "the machine has 400MiB", "424MiB", "max_size = 50MiB", "26MiB for each of 5", "32MiB"]
+        ["612MiB", "the machine has 400MiB", "424MiB", "max_size = 50MiB", "26MiB for each of 6", "32MiB"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -116,7 +117,7 @@ fn large_mail_waits_its_turn_and_gets_it() {
             scope.spawn(move || {
                 let ask = &mut |_| {
                     asks.send(name).unwrap();
-                    Ok(())
+                    Ok(Turn::Its)
                 };
                 got.send(permits.take(budget(bytes), ask).unwrap()).unwrap();
             });
@@ -137,7 +138,7 @@ fn large_mail_waits_its_turn_and_gets_it() {
 fn who_gives_way_holds_up_nobody() {
     let permits = Permits::new(10, 100);
     let first = permits.take(budget(60), &mut |_| panic!("there is room")).unwrap();
-    assert_eq!(permits.take(budget(110), &mut |_| Err(GivesWay)).map(drop), Err(GivesWay));
+    assert_eq!(permits.take(budget(110), &mut |_| Err(GivesWay::Once)).map(drop), Err(GivesWay::Once));
     drop(permits.take(budget(20), &mut |_| panic!("nobody waits any more")).unwrap());
     drop(first);
     assert_eq!(permits.state().free, 100);

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use lazaret_envelope::{Cause, Line, MessageId, Timestamp};
 
-use crate::slow::Delay;
+use crate::slow::{Delay, GivesWay};
 
 /// Most faults that are remembered, the latest: some 3 MiB. Also the most
 /// reports that are read at a start.
@@ -38,7 +38,7 @@ pub(super) struct Known {
     /// Contents that are late in a cell, as often as they are.
     on_trial: Vec<(Key, Delay)>,
     /// Contents that took long and gave way before it was known what comes of it.
-    suspects: BTreeSet<Key>,
+    suspects: BTreeMap<Key, GivesWay>,
     /// Contents that were late and are not to blame, oldest first.
     cleared: VecDeque<Key>,
 }
@@ -115,11 +115,9 @@ impl Known {
         wanted
     }
 
-    /// It is later than it was.
-    pub(super) fn delay_trial(&mut self, key: Key, delay: Delay) {
-        if let Some(at) = self.position(key) {
-            self.on_trial[at].1 = delay;
-        }
+    /// So late it is by now; `false` if it was before.
+    pub(super) fn delay_trial(&mut self, key: Key, delay: Delay) -> bool {
+        self.position(key).is_some_and(|at| std::mem::replace(&mut self.on_trial[at].1, delay) != delay)
     }
 
     /// How late such content is that is in a cell.
@@ -127,9 +125,12 @@ impl Known {
         self.position(key).map(|at| self.on_trial[at].1)
     }
 
-    /// Whether such content gave way and was not tried since.
-    pub(super) fn is_suspect(&self, key: Key) -> bool {
-        self.suspects.contains(&key)
+    /// How late such content is that gave way and was not tried since.
+    pub(super) fn suspect(&self, key: Key) -> Option<Delay> {
+        self.suspects.get(&key).map(|gave| match gave {
+            GivesWay::Once => Delay::TakesLong,
+            GivesWay::Twice => Delay::TakesVeryLong,
+        })
     }
 
     fn position(&self, key: Key) -> Option<usize> {
@@ -137,10 +138,10 @@ impl Known {
     }
 
     /// It gave way and is tried again later.
-    pub(super) fn adjourn_trial(&mut self, key: Key) {
+    pub(super) fn adjourn_trial(&mut self, key: Key, gave: GivesWay) {
         self.drop_trial(key);
-        if self.suspects.len() < SUSPECTS_MAX {
-            self.suspects.insert(key);
+        if self.suspects.len() < SUSPECTS_MAX || self.suspects.contains_key(&key) {
+            self.suspects.insert(key, gave);
         }
     }
 

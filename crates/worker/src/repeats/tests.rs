@@ -2,6 +2,7 @@
 
 use super::known::LOWEST;
 use super::*;
+use crate::slow::Turn;
 use lazaret_envelope::{
     Address, ByteSize, Line, MailParams, Origin, Protocol, Recipient, ReversePath, Sender,
 };
@@ -55,7 +56,7 @@ impl Place {
 
     fn recall(&self, repeats: &Repeats, content: &str) -> Option<Repeat> {
         let claim = self.accept(1, content);
-        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut |_| Ok(())).unwrap();
+        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut |_| Ok(Turn::Its)).unwrap();
         claim.put_back().unwrap();
         recalled
     }
@@ -133,8 +134,8 @@ fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
     place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
     let later = |days: u64| place.now() + Duration::from_secs(days * 86_400);
-    assert!(known.recall(&claim.open().unwrap(), later(0), &mut |_| Ok(())).unwrap().is_some());
-    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut |_| Ok(())), Ok(None));
+    assert!(known.recall(&claim.open().unwrap(), later(0), &mut |_| Ok(Turn::Its)).unwrap().is_some());
+    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut |_| Ok(Turn::Its)), Ok(None));
     assert_eq!(known.status().known, 0);
     let off = with(&place, &WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
     place.fault(&off, Cause::Memory, POISON);
@@ -166,7 +167,7 @@ fn a_report_about_a_copy_keeps_nothing_alive() {
     let (place, known) = place();
     let first = place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
-    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(())).unwrap().unwrap();
+    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(Turn::Its)).unwrap().unwrap();
     let mut report = Report::new(claim.name().id, copy.cause, Line::escaped(copy.detail), place.now());
     report.fingerprint = Some(copy.fingerprint);
     claim.defer(&report).unwrap();
@@ -202,7 +203,7 @@ fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat
         let copy = copy.open().unwrap();
         let wait = move |_| {
             waits.send(()).unwrap();
-            Ok(())
+            Ok(Turn::Its)
         };
         let told = scope.spawn(move || known.recall(&copy, now, &mut { wait }).unwrap());
         waiting.recv().unwrap();
@@ -241,9 +242,9 @@ fn a_copy_is_as_late_as_the_message_in_the_cell() {
         told.push(delay);
         match delay {
             Delay::Lingers => trial.as_ref().expect("it is still on trial").delayed(Delay::TakesLong),
-            Delay::TakesLong => drop(trial.take()),
+            _ => drop(trial.take()),
         }
-        Ok(())
+        Ok(Turn::Its)
     });
     assert_eq!(recalled, Ok(None));
     assert_eq!(told, [Delay::Lingers, Delay::TakesLong]);
@@ -254,10 +255,15 @@ fn copies_of_what_gave_way_give_way_until_one_is_tried() {
     let (place, known) = place();
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let (first, copy) = (first.open().unwrap(), copy.open().unwrap());
-    known.on_trial(&first, Delay::TakesLong).gives_way();
-    let told = known.recall(&copy, place.now(), &mut |_| Err(GivesWay));
-    assert_eq!(told, Err(GivesWay), "it costs no cell");
-    let told = known.recall(&copy, place.now(), &mut |_| Ok(()));
+    for (gave, asked) in [(GivesWay::Once, Delay::TakesLong), (GivesWay::Twice, Delay::TakesVeryLong)] {
+        known.on_trial(&first, Delay::TakesLong).gives_way(gave);
+        let told = known.recall(&copy, place.now(), &mut |delay| {
+            assert_eq!(delay, asked);
+            Err(gave)
+        });
+        assert_eq!(told, Err(gave), "it costs no cell");
+    }
+    let told = known.recall(&copy, place.now(), &mut |_| Ok(Turn::Its));
     assert_eq!(told, Ok(None), "in a slow place it is tried instead of the first");
     drop(known.on_trial(&copy, Delay::TakesLong));
     let no_wait = &mut |_| panic!("it waits");
@@ -278,6 +284,6 @@ fn a_message_that_was_moved_back_by_hand_is_tried_again() {
     std::fs::rename(path(Dir::Deferred), path(Dir::Incoming)).unwrap();
     let claim = place.owner.claim(WORKER, &names(Dir::Incoming)).unwrap().pop().unwrap();
     assert_eq!(claim.name().id, first);
-    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(())), Ok(None));
+    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(Turn::Its)), Ok(None));
     assert_eq!(known.status(), RepeatsStatus { known: 0, on_sight: 0 });
 }
