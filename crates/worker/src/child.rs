@@ -11,7 +11,7 @@ use std::os::unix::net::UnixStream;
 use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::{Command, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lazaret_envelope::{Line, MessageId, Stage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -25,8 +25,9 @@ use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
 use crate::process::run_last;
-use crate::slow::{Delay, GivesWay, Slow, Turn};
+use crate::slow::{Delay, GivesWay, Slow};
 use crate::stop::Stop;
+use crate::watch::{Over, Watch};
 
 /// The hidden subcommand as which the program runs as a cell.
 pub const CELL_COMMAND: &str = "cell";
@@ -158,7 +159,7 @@ impl Cell {
     ) -> Judged {
         self.tasks += 1;
         let mut watch = Watch::new(self.child.cpu(), allowance);
-        if watch.slow.is_some() {
+        if watch.is_slow() {
             self.run_last();
         }
         let (ended, head) = match self.hand_over(id, message, allowance) {
@@ -180,12 +181,12 @@ impl Cell {
             if answered { head.map(|head| head.peak) } else { Some(page.peak()).filter(|&peak| peak > 0) };
         Judged {
             ended,
-            usage: Usage { memory, cpu: Some(cpu), wall: watch.started.elapsed() },
+            usage: Usage { memory, cpu: Some(cpu), wall: watch.elapsed() },
             stage: if taken { page.stage() } else { Stage::Idle },
             note: page.note().filter(|_| taken),
             taken,
             // A slow message's cell has the lowest priority for ever.
-            cell: head.is_some_and(|head| answered && !head.retire && watch.slow.is_none()).then_some(self),
+            cell: head.is_some_and(|head| answered && !head.retire && !watch.is_slow()).then_some(self),
         }
     }
 
@@ -221,17 +222,19 @@ impl Cell {
         stop: &Stop,
         slow: &mut Slow<'_>,
     ) -> (Ended, Option<AnswerHead>) {
+        let mut bytes = Vec::new();
         loop {
             let left = match watch.left(self.child.cpu()) {
                 Ok(left) => left,
-                Err(over) => return (over, None),
+                Err(Over::Cpu) => return (Ended::OverCpu, None),
+                Err(Over::Wall) => return (Ended::OverWall, None),
             };
             let (answer, death, stopped) = match self.wait(left, stop) {
                 Ok(ready) => ready,
                 Err(error) => return (Ended::Nonsense(format!("poll failed: {error}")), None),
             };
             if answer {
-                match self.read_answer(watch, recipients) {
+                match self.read_answer(&mut bytes, recipients) {
                     Ok(Some((head, answer))) => return (Ended::Answered(answer), Some(head)),
                     Ok(None) => continue,
                     Err(Some(nonsense)) => return (Ended::Nonsense(nonsense), None),
@@ -258,12 +261,11 @@ impl Cell {
         if delay == Delay::Lingers {
             return Ok(());
         }
-        if watch.slow.is_none() {
-            watch.slow = Some(watch.used(cpu));
+        if watch.slows(cpu) {
             self.run_last();
         }
-        if watch.share.turns(turn, Instant::now()) {
-            self.child.rest(watch.share.rests);
+        if let Some(rests) = watch.turns(turn) {
+            self.child.rest(rests);
         }
         Ok(())
     }
@@ -295,21 +297,21 @@ impl Cell {
     /// nothing more because the cell has hung up.
     fn read_answer(
         &mut self,
-        watch: &mut Watch,
+        bytes: &mut Vec<u8>,
         recipients: usize,
     ) -> Result<Option<(AnswerHead, Answer)>, Option<String>> {
-        let have = watch.answer.len();
-        let want = match watch.answer.first_chunk() {
+        let have = bytes.len();
+        let want = match bytes.first_chunk() {
             None => AnswerHead::BYTES,
             Some(head) => AnswerHead::BYTES + AnswerHead::decode(head, self.tasks, recipients)?.1,
         };
-        watch.answer.resize(want, 0);
-        let count = self.socket.read(&mut watch.answer[have..]).map_err(|_| None)?;
+        bytes.resize(want, 0);
+        let count = self.socket.read(&mut bytes[have..]).map_err(|_| None)?;
         if count == 0 && want > have {
             return Err(None);
         }
-        watch.answer.truncate(have + count);
-        let Some((head, body)) = watch.answer.split_first_chunk() else { return Ok(None) };
+        bytes.truncate(have + count);
+        let Some((head, body)) = bytes.split_first_chunk() else { return Ok(None) };
         let (head, length) = AnswerHead::decode(head, self.tasks, recipients)?;
         Ok((body.len() == length).then(|| (head, head.complete(body.to_vec()))))
     }
@@ -325,182 +327,5 @@ impl Cell {
             Ok(status) => Ended::Died(status.into()),
             Err(error) => Ended::Nonsense(format!("its end can't be told: {error}")),
         }
-    }
-}
-
-/// One task under watch.
-struct Watch {
-    started: Instant,
-    cpu_before: Duration,
-    allowance: Allowance,
-    answer: Vec<u8>,
-    /// It was not judged at once.
-    lingers: bool,
-    /// What it had used when it was found to take long.
-    slow: Option<Duration>,
-    share: Share,
-}
-
-/// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
-const WAIT_MIN: Duration = Duration::from_micros(200);
-
-/// Shortest wait for one that is slow: at the lowest priority what is left of its
-/// budget may last for ever, and its worker has the priority of the others.
-const SLOW_WAIT_MIN: Duration = Duration::from_millis(20);
-
-/// A message is slow, too, when it has taken so long on the clock, whatever the
-/// machine did meanwhile.
-const SLOW_WALL: Duration = Duration::from_secs(2);
-
-/// Once it is slow, how many times as long again takes what is no bad luck: a benign
-/// message whose processor was taken from it by another machine's has answered by
-/// then.
-const VERY_SLOW_FACTOR: u32 = 4;
-
-/// How many times longer a slow message may take on the clock: behind all others it
-/// has a small share of the time, and that is not its fault.
-const SLOW_WALL_FACTOR: u32 = 20;
-
-impl Watch {
-    fn new(cpu_before: Duration, allowance: Allowance) -> Self {
-        let started = Instant::now();
-        let slow = allowance.behind.then_some(Duration::ZERO);
-        let share = Share { turn: Turn::Its, rests: false, since: started };
-        Self { started, cpu_before, allowance, answer: Vec::new(), lingers: slow.is_some(), slow, share }
-    }
-
-    /// How long nothing can go over a budget or become slow, or which budget is
-    /// used up.
-    fn left(&self, cpu: Duration) -> Result<Duration, Ended> {
-        let (used, elapsed) = (self.used(cpu), self.started.elapsed());
-        let wall = if self.slow.is_some() {
-            self.allowance.budget.wall.saturating_mul(SLOW_WALL_FACTOR)
-        } else {
-            self.allowance.budget.wall
-        };
-        match (self.allowance.budget.cpu.checked_sub(used), wall.checked_sub(elapsed)) {
-            (None | Some(Duration::ZERO), _) => Err(Ended::OverCpu),
-            (_, None | Some(Duration::ZERO)) => Err(Ended::OverWall),
-            (Some(cpu), Some(wall)) if self.slow.is_some() => {
-                Ok(cpu.min(wall).max(SLOW_WAIT_MIN).min(self.share.left()))
-            }
-            (Some(cpu), Some(wall)) => {
-                let until_slow = self.allowance.slow.map_or(Duration::MAX, |slow| {
-                    slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
-                });
-                Ok(cpu.min(wall).min(until_slow).max(WAIT_MIN))
-            }
-        }
-    }
-
-    fn used(&self, cpu: Duration) -> Duration {
-        cpu.saturating_sub(self.cpu_before)
-    }
-
-    /// What there is to be told once a wait has ended and there is no answer.
-    fn delay(&mut self, cpu: Duration) -> Option<Delay> {
-        let used = self.used(cpu);
-        let lingers = !std::mem::replace(&mut self.lingers, true);
-        match (self.allowance.slow, self.slow) {
-            (Some(limit), Some(before)) if used.saturating_sub(before) >= limit * VERY_SLOW_FACTOR => {
-                Some(Delay::TakesVeryLong)
-            }
-            (Some(_), Some(_)) => Some(Delay::TakesLong),
-            (Some(limit), None) if used >= limit || self.started.elapsed() >= SLOW_WALL => {
-                Some(Delay::TakesLong)
-            }
-            _ => lingers.then_some(Delay::Lingers),
-        }
-    }
-}
-
-/// How a slow message shares the time with others. The lowest priority alone is not
-/// enough: a kernel gives the last process a good part of a processor while others
-/// take turns on the rest, and knows nothing of processes in other sessions and
-/// control groups, such as the MTA's.
-struct Share {
-    turn: Turn,
-    rests: bool,
-    /// When it began to rest, or to go on.
-    since: Instant,
-}
-
-/// How long it goes on while it is others' turn: it must end, too …
-const GOES_ON: Duration = Duration::from_millis(5);
-
-/// … and how long it rests then: a fortieth of a processor is what it may cost them.
-const RESTS: Duration = Duration::from_millis(195);
-
-impl Share {
-    /// Whether it has to begin to rest, or to go on.
-    fn turns(&mut self, turn: Turn, now: Instant) -> bool {
-        let for_so_long = now.saturating_duration_since(self.since);
-        let rests = match (turn, self.rests) {
-            (Turn::Its, _) => false,
-            (Turn::Others, false) => for_so_long >= GOES_ON,
-            (Turn::Others, true) => for_so_long < RESTS,
-        };
-        let since = if rests == self.rests { self.since } else { now };
-        let turns = rests != std::mem::replace(&mut self.rests, rests);
-        (self.turn, self.since) = (turn, since);
-        turns
-    }
-
-    /// How long to wait until it is asked again whose turn it is.
-    fn left(&self) -> Duration {
-        if self.turn == Turn::Its || self.rests { SLOW_WAIT_MIN } else { GOES_ON }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use lazaret_envelope::Budget;
-
-    const BUDGET: Budget =
-        Budget { memory: 1 << 20, cpu: Duration::from_secs(1), wall: Duration::from_secs(30) };
-
-    fn delays(allowance: Allowance) -> Vec<Option<Delay>> {
-        let mut watch = Watch::new(Duration::ZERO, allowance);
-        let told = |micros| {
-            let used = Duration::from_micros(micros);
-            let delay = watch.delay(used);
-            watch.slow = watch.slow.or((delay == Some(Delay::TakesLong)).then_some(used));
-            delay
-        };
-        [100, 100_000, 100_500, 500_000].map(told).to_vec()
-    }
-
-    #[test]
-    fn one_that_is_alone_is_late_but_never_behind_others() {
-        let allowance = Allowance::new(BUDGET, 1000);
-        let (lingers, long, very) =
-            (Some(Delay::Lingers), Some(Delay::TakesLong), Some(Delay::TakesVeryLong));
-        assert_eq!(delays(allowance), [lingers, long, long, very], "however late it is looked at");
-        assert_eq!(delays(Allowance { slow: None, ..allowance }), [lingers, None, None, None]);
-        assert_eq!(
-            delays(Allowance { behind: true, ..allowance }),
-            [long, very, very, very],
-            "from the start"
-        );
-    }
-
-    #[test]
-    fn while_it_is_others_turn_it_has_a_small_share_of_the_time() {
-        let started = Instant::now();
-        let mut share = Share { turn: Turn::Its, rests: false, since: started };
-        let (mut now, mut went_on) = (started, Duration::ZERO);
-        for _ in 0..1000 {
-            share.turns(Turn::Others, now);
-            went_on += if share.rests { Duration::ZERO } else { share.left() };
-            now += share.left();
-        }
-        let part = went_on.as_secs_f64() / (now - started).as_secs_f64();
-        assert!((0.01..0.05).contains(&part), "{part}");
-        while !share.rests {
-            now += share.left();
-            share.turns(Turn::Others, now);
-        }
-        assert!(share.turns(Turn::Its, now) && !share.rests, "and all of it when there is no other");
     }
 }

@@ -40,6 +40,7 @@ mod signal;
 mod slow;
 mod specimen;
 mod stop;
+mod watch;
 mod worker;
 
 pub use allocator::{Allocator, count_allocations};
