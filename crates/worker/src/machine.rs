@@ -234,7 +234,8 @@ impl Permits {
                     continue;
                 }
                 drop(state);
-                let may_wait = slow(Delay::TakesLong);
+                // As long as what has the memory: not in the place for what is soon done.
+                let may_wait = slow(Delay::TakesVeryLong);
                 state = self.state();
                 if let Err(gave) = may_wait {
                     state.queue.retain(|&waiting| waiting != number);

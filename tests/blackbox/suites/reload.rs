@@ -391,14 +391,14 @@ fn what_needs_a_restart() {
 fn sighup() {
     let lab = Lab::new();
     let daemon = lab.start();
-    lab.configure(&Config::default().workers("spares = 1\n"));
+    lab.configure(&Config::default().workers("spares = 2\n"));
     daemon.hang_up();
     assert!(
-        until(TIME_MAX, || threads(&lab) == 6),
-        "two workers, as many again, a second look, a spare: {}",
+        until(TIME_MAX, || threads(&lab) == 7),
+        "two workers, as many again, a second look, two spares: {}",
         status(&lab)
     );
-    assert!(until(TIME_MAX, || lab.log().contains("workers.spares: default -> 1")), "the log does not tell");
+    assert!(until(TIME_MAX, || lab.log().contains("workers.spares: default -> 2")), "the log does not tell");
     assert_arrives(&lab, &submitted(&lab, RECIPIENT, MESSAGE));
     stops_cleanly(daemon);
 }

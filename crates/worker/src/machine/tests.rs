@@ -138,7 +138,11 @@ fn large_mail_waits_its_turn_and_gets_it() {
 fn who_gives_way_holds_up_nobody() {
     let permits = Permits::new(10, 100);
     let first = permits.take(budget(60), &mut |_| panic!("there is room")).unwrap();
-    assert_eq!(permits.take(budget(110), &mut |_| Err(GivesWay::Once)).map(drop), Err(GivesWay::Once));
+    let ask = &mut |delay| {
+        assert_eq!(delay, Delay::TakesVeryLong, "nothing that is soon done");
+        Err(GivesWay::Twice)
+    };
+    assert_eq!(permits.take(budget(110), ask).map(drop), Err(GivesWay::Twice));
     drop(permits.take(budget(20), &mut |_| panic!("nobody waits any more")).unwrap());
     drop(first);
     assert_eq!(permits.state().free, 100);
