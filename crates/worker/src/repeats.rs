@@ -15,7 +15,6 @@
 //! message's own fault must never be remembered.
 
 use std::collections::BTreeSet;
-use std::io;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
@@ -25,12 +24,14 @@ use lazaret_spool::{Dir, Message, Name, Spool, SpoolError};
 use tracing::{info, warn};
 
 use crate::budget::WorkersConfig;
-use crate::fingerprint::{TRACE_BYTES_MAX, digest_below, trace_length};
+use crate::fingerprint::TRACE_BYTES_MAX;
 use crate::frame::Setup;
 use crate::repeats::known::{Fault, Key, Known, REPEATS_MAX};
+pub(crate) use crate::repeats::likeness::Likeness;
 use crate::slow::{Delay, GivesWay, Slow};
 
 mod known;
+mod likeness;
 
 /// To find routes for so many recipients costs next to nothing: a fault on the
 /// way is the content's. With more, it may be due to their number.
@@ -87,12 +88,12 @@ impl Repeats {
     /// waits for what comes of that; so is one of a message that gave way.
     pub(crate) fn recall(
         &self,
-        message: &Message,
+        likeness: &Likeness<'_>,
         now: Timestamp,
         slow: &mut Slow<'_>,
     ) -> Result<Option<Repeat>, GivesWay> {
         // A message that can't be read is for others to find out.
-        let Some(key) = self.likely_copy(message, now).ok().flatten() else { return Ok(None) };
+        let Some(key) = self.likely_copy(likeness, now) else { return Ok(None) };
         let mut known = self.lock();
         if let Some(delay) = known.suspect(key) {
             drop(known);
@@ -112,7 +113,7 @@ impl Repeats {
         let Some(Fault { first, time, cause, detail }) = known.faults.get(&key).cloned() else {
             return Ok(None);
         };
-        if known.has_come_back(message.envelope.id) {
+        if known.has_come_back(likeness.message.envelope.id) {
             // It was in quarantine and is back: whoever released it wants it tried.
             known.forget(key.1);
             return Ok(None);
@@ -124,34 +125,32 @@ impl Repeats {
     }
 
     /// What the message is known by, if there is anything that it may be a copy of.
-    fn likely_copy(&self, message: &Message, now: Timestamp) -> io::Result<Option<Key>> {
-        let size = message.envelope.content.size;
+    fn likely_copy(&self, likeness: &Likeness<'_>, now: Timestamp) -> Option<Key> {
+        let size = likeness.size();
         if !self.known(now).has_within(size.saturating_sub(TRACE_BYTES_MAX as u64), size) {
-            return Ok(None);
+            return None;
         }
-        let trace = trace_length(message.content())?;
-        let bytes = size.saturating_sub(trace);
+        let bytes = likeness.bytes().ok()?;
         if !self.lock().has_within(bytes, bytes) {
-            return Ok(None);
+            return None;
         }
-        Ok(Some((bytes, digest_below(message.content(), trace)?.0)))
+        likeness.key().ok()
     }
 
     /// The message is late in its cell: copies wait for what comes of it, as long as
     /// the value that is returned is held.
-    pub(crate) fn on_trial(&self, message: &Message, delay: Delay) -> Trial<'_> {
-        let wanted = |key: &Key| !self.keep.is_zero() && self.lock().begin_trial(*key, delay);
-        let key = key(message).ok().filter(wanted);
-        Trial { repeats: self, key }
+    pub(crate) fn on_trial(&self, likeness: &Likeness<'_>, delay: Delay) -> Trial<'_> {
+        let key = if self.keep.is_zero() { None } else { likeness.key().ok() };
+        Trial { repeats: self, key: key.filter(|&key| self.lock().begin_trial(key, delay)) }
     }
 
     /// Remembers a message that was to blame itself; its report says then what
     /// copies are known by.
-    pub(crate) fn remember(&self, message: &Message, report: &mut Report) {
-        if report.cause.blame() != Blame::Message || self.may_be_the_envelope(message, report) {
+    pub(crate) fn remember(&self, likeness: &Likeness<'_>, report: &mut Report) {
+        if report.cause.blame() != Blame::Message || self.may_be_the_envelope(likeness.message, report) {
             return;
         }
-        match key(message) {
+        match likeness.key() {
             Ok(key) => report.fingerprint = Some(self.fingerprint(key)),
             Err(error) => return warn!(id = %report.id, %error, "no fingerprint"),
         }
@@ -278,12 +277,6 @@ impl Drop for Trial<'_> {
             self.repeats.tried.notify_all();
         }
     }
-}
-
-fn key(message: &Message) -> io::Result<Key> {
-    let trace = trace_length(message.content())?;
-    let bytes = message.envelope.content.size.saturating_sub(trace);
-    Ok((bytes, digest_below(message.content(), trace)?.0))
 }
 
 /// What an outcome depends on beside the message: with a larger budget, another

@@ -23,7 +23,7 @@ use crate::fault;
 use crate::frame::Answer;
 use crate::nursery::{Nursery, RESERVE};
 use crate::pool::{Meter, Routed, Shared};
-use crate::repeats::Trial;
+use crate::repeats::{Likeness, Trial};
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
 use crate::slow::{Delay, GivesWay, Slow, Turn};
@@ -238,14 +238,15 @@ impl Worker {
             Ok(permit) => permit,
             Err(gave) => return Ok(Outcome::GaveWay(gave)),
         };
-        match self.shared.repeats.recall(message, reporter.now, slow) {
+        let likeness = Likeness::of(message);
+        match self.shared.repeats.recall(&likeness, reporter.now, slow) {
             Ok(None) => {}
             Ok(Some(repeat)) => {
                 return Ok(Outcome::Fault(Box::new(reporter.repeat(repeat, envelope, budget))));
             }
             Err(gave) => return Ok(Outcome::GaveWay(gave)),
         }
-        let on_trial = |delay| shared.repeats.on_trial(message, delay);
+        let on_trial = |delay| shared.repeats.on_trial(&likeness, delay);
         let again = matches!(pace, Pace::Second | Pace::Slow);
         let mut trial = again.then(|| on_trial(Delay::TakesLong));
         let slow = &mut |delay| {
@@ -295,7 +296,7 @@ impl Worker {
             attempts.push(Attempt { time: report.time, what: Line::escaped(what) });
             if fault::next(cause, tries) == fault::Next::Defer {
                 let mut report = Report { attempts: std::mem::take(attempts), ..report };
-                self.shared.repeats.remember(message, &mut report);
+                self.shared.repeats.remember(&likeness, &mut report);
                 return Ok(Outcome::Fault(Box::new(report)));
             }
             warn!(id = %envelope.id, %cause, stage = %judged.stage, %detail, tries, "faulted; once more, in a fresh cell");

@@ -48,7 +48,7 @@ impl Place {
         let message = claim.open().unwrap();
         let mut report = Report::new(message.envelope.id, cause, Line::escaped("boom"), self.now());
         report.stage = Some(Stage::Parse);
-        repeats.remember(&message, &mut report);
+        repeats.remember(&Likeness::of(&message), &mut report);
         claim.defer(&report).unwrap();
         repeats.deferred(&report);
         report.id
@@ -56,7 +56,9 @@ impl Place {
 
     fn recall(&self, repeats: &Repeats, content: &str) -> Option<Repeat> {
         let claim = self.accept(1, content);
-        let recalled = repeats.recall(&claim.open().unwrap(), self.now(), &mut |_| Ok(Turn::Its)).unwrap();
+        let recalled = repeats
+            .recall(&Likeness::of(&claim.open().unwrap()), self.now(), &mut |_| Ok(Turn::Its))
+            .unwrap();
         claim.put_back().unwrap();
         recalled
     }
@@ -118,7 +120,7 @@ fn many_recipients_are_no_fault_of_the_content() {
         let claim = place.accept(recipients, POISON);
         let mut report = Report::new(claim.name().id, Cause::CpuTime, Line::escaped("boom"), place.now());
         report.stage = Some(stage);
-        repeats.remember(&claim.open().unwrap(), &mut report);
+        repeats.remember(&Likeness::of(&claim.open().unwrap()), &mut report);
         assert_eq!(report.fingerprint.is_some(), remembered, "{recipients} {stage}");
         assert_eq!(repeats.status().known, u64::from(remembered), "{recipients} {stage}");
     }
@@ -134,8 +136,16 @@ fn what_is_forgotten_or_too_old_or_not_wanted_is_tried_again() {
     place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
     let later = |days: u64| place.now() + Duration::from_secs(days * 86_400);
-    assert!(known.recall(&claim.open().unwrap(), later(0), &mut |_| Ok(Turn::Its)).unwrap().is_some());
-    assert_eq!(known.recall(&claim.open().unwrap(), later(2), &mut |_| Ok(Turn::Its)), Ok(None));
+    assert!(
+        known
+            .recall(&Likeness::of(&claim.open().unwrap()), later(0), &mut |_| Ok(Turn::Its))
+            .unwrap()
+            .is_some()
+    );
+    assert_eq!(
+        known.recall(&Likeness::of(&claim.open().unwrap()), later(2), &mut |_| Ok(Turn::Its)),
+        Ok(None)
+    );
     assert_eq!(known.status().known, 0);
     let off = with(&place, &WorkersConfig { repeats: Span(Duration::ZERO), ..WorkersConfig::default() });
     place.fault(&off, Cause::Memory, POISON);
@@ -167,7 +177,10 @@ fn a_report_about_a_copy_keeps_nothing_alive() {
     let (place, known) = place();
     let first = place.fault(&known, Cause::Memory, POISON);
     let claim = place.accept(1, POISON);
-    let copy = known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(Turn::Its)).unwrap().unwrap();
+    let copy = known
+        .recall(&Likeness::of(&claim.open().unwrap()), place.now(), &mut |_| Ok(Turn::Its))
+        .unwrap()
+        .unwrap();
     let mut report = Report::new(claim.name().id, copy.cause, Line::escaped(copy.detail), place.now());
     report.fingerprint = Some(copy.fingerprint);
     claim.defer(&report).unwrap();
@@ -196,7 +209,7 @@ fn the_latest_are_kept() {
 fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat> {
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let message = first.open().unwrap();
-    let trial = known.on_trial(&message, Delay::TakesLong);
+    let trial = known.on_trial(&Likeness::of(&message), Delay::TakesLong);
     let now = place.now();
     std::thread::scope(|scope| {
         let (waits, waiting) = std::sync::mpsc::channel();
@@ -205,10 +218,10 @@ fn beside_a_trial(place: &Place, known: &Repeats, cause: Cause) -> Option<Repeat
             waits.send(()).unwrap();
             Ok(Turn::Its)
         };
-        let told = scope.spawn(move || known.recall(&copy, now, &mut { wait }).unwrap());
+        let told = scope.spawn(move || known.recall(&Likeness::of(&copy), now, &mut { wait }).unwrap());
         waiting.recv().unwrap();
         let mut report = Report::new(message.envelope.id, cause, Line::escaped("boom"), now);
-        known.remember(&message, &mut report);
+        known.remember(&Likeness::of(&message), &mut report);
         drop(trial);
         told.join().unwrap()
     })
@@ -225,9 +238,9 @@ fn what_took_long_and_was_not_to_blame_is_waited_for_once() {
     let (place, known) = place();
     assert_eq!(beside_a_trial(&place, &known, Cause::WallTime), None);
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
-    let trial = known.on_trial(&first.open().unwrap(), Delay::TakesLong);
+    let trial = known.on_trial(&Likeness::of(&first.open().unwrap()), Delay::TakesLong);
     let no_wait = &mut |_| panic!("waits again");
-    assert_eq!(known.recall(&copy.open().unwrap(), place.now(), no_wait), Ok(None));
+    assert_eq!(known.recall(&Likeness::of(&copy.open().unwrap()), place.now(), no_wait), Ok(None));
     drop(trial);
 }
 
@@ -236,9 +249,9 @@ fn a_copy_is_as_late_as_the_message_in_the_cell() {
     let (place, known) = place();
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let (first, copy) = (first.open().unwrap(), copy.open().unwrap());
-    let mut trial = Some(known.on_trial(&first, Delay::Lingers));
+    let mut trial = Some(known.on_trial(&Likeness::of(&first), Delay::Lingers));
     let mut told = Vec::new();
-    let recalled = known.recall(&copy, place.now(), &mut |delay| {
+    let recalled = known.recall(&Likeness::of(&copy), place.now(), &mut |delay| {
         told.push(delay);
         match delay {
             Delay::Lingers => trial.as_ref().expect("it is still on trial").delayed(Delay::TakesLong),
@@ -256,18 +269,18 @@ fn copies_of_what_gave_way_give_way_until_one_is_tried() {
     let (first, copy) = (place.accept(1, POISON), place.accept(1, POISON));
     let (first, copy) = (first.open().unwrap(), copy.open().unwrap());
     for (gave, asked) in [(GivesWay::Once, Delay::TakesLong), (GivesWay::Twice, Delay::TakesVeryLong)] {
-        known.on_trial(&first, Delay::TakesLong).gives_way(gave);
-        let told = known.recall(&copy, place.now(), &mut |delay| {
+        known.on_trial(&Likeness::of(&first), Delay::TakesLong).gives_way(gave);
+        let told = known.recall(&Likeness::of(&copy), place.now(), &mut |delay| {
             assert_eq!(delay, asked);
             Err(gave)
         });
         assert_eq!(told, Err(gave), "it costs no cell");
     }
-    let told = known.recall(&copy, place.now(), &mut |_| Ok(Turn::Its));
+    let told = known.recall(&Likeness::of(&copy), place.now(), &mut |_| Ok(Turn::Its));
     assert_eq!(told, Ok(None), "in a slow place it is tried instead of the first");
-    drop(known.on_trial(&copy, Delay::TakesLong));
+    drop(known.on_trial(&Likeness::of(&copy), Delay::TakesLong));
     let no_wait = &mut |_| panic!("it waits");
-    assert_eq!(known.recall(&first, place.now(), no_wait), Ok(None), "and was not to blame");
+    assert_eq!(known.recall(&Likeness::of(&first), place.now(), no_wait), Ok(None), "and was not to blame");
 }
 
 #[test]
@@ -284,6 +297,9 @@ fn a_message_that_was_moved_back_by_hand_is_tried_again() {
     std::fs::rename(path(Dir::Deferred), path(Dir::Incoming)).unwrap();
     let claim = place.owner.claim(WORKER, &names(Dir::Incoming)).unwrap().pop().unwrap();
     assert_eq!(claim.name().id, first);
-    assert_eq!(known.recall(&claim.open().unwrap(), place.now(), &mut |_| Ok(Turn::Its)), Ok(None));
+    assert_eq!(
+        known.recall(&Likeness::of(&claim.open().unwrap()), place.now(), &mut |_| Ok(Turn::Its)),
+        Ok(None)
+    );
     assert_eq!(known.status(), RepeatsStatus { known: 0, on_sight: 0 });
 }
