@@ -280,7 +280,7 @@ impl Place<'_> {
 
     /// Whose turn it is, should the message take long.
     pub(crate) fn turn(&self) -> Turn {
-        self.backlog.state().turn(Instant::now())
+        self.backlog.state().turn(self.pace.get(), Instant::now())
     }
 }
 

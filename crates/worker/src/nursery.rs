@@ -16,7 +16,7 @@ use crate::selftest::SelfTest;
 
 /// Cells that lie ready, beside the one that is just being started or waits for
 /// room: as many as the workers of a small machine lose at a time.
-const READY: usize = 1;
+const READY: usize = 2;
 
 /// Cells that may have been started before it was asked for one.
 pub(crate) const RESERVE: u32 = READY as u32 + 1;

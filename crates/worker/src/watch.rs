@@ -33,6 +33,10 @@ pub(crate) enum Over {
 /// Shortest wait: the last microseconds of a budget are not worth a wake-up each.
 const WAIT_MIN: Duration = Duration::from_micros(200);
 
+/// A message that is not judged after so long on the clock lingers: for no longer may
+/// it hold up others.
+const LINGERS: Duration = Duration::from_micros(500);
+
 /// Shortest wait for one that is slow: at the lowest priority what is left of its
 /// budget may last for ever, and its worker has the priority of the others.
 const SLOW_WAIT_MIN: Duration = Duration::from_millis(20);
@@ -78,7 +82,8 @@ impl Watch {
                 let until_slow = self.allowance.slow.map_or(Duration::MAX, |slow| {
                     slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
                 });
-                Ok(cpu.min(wall).min(until_slow).max(WAIT_MIN))
+                let until_late = if self.lingers { Duration::MAX } else { LINGERS.saturating_sub(elapsed) };
+                Ok(cpu.min(wall).min(until_slow).min(until_late).max(WAIT_MIN))
             }
         }
     }
@@ -143,8 +148,9 @@ struct Share {
 /// How long it goes on while it is others' turn: it must end, too …
 const GOES_ON: Duration = Duration::from_millis(5);
 
-/// … and how long it rests then: a fortieth of a processor is what it may cost them.
-const RESTS: Duration = Duration::from_millis(195);
+/// … and how long it rests then: a hundredth of a processor is what it may cost them,
+/// and twice what it needs to use up its CPU budget within its limit on the clock.
+const RESTS: Duration = Duration::from_millis(495);
 
 impl Share {
     /// Whether it has to begin to rest, or to go on.
@@ -203,6 +209,15 @@ mod tests {
     }
 
     #[test]
+    fn it_holds_up_others_for_no_longer_than_a_moment() {
+        let allowance = Allowance::new(BUDGET, 10 << 20);
+        let mut watch = Watch::new(Duration::ZERO, allowance);
+        assert!(watch.left(Duration::ZERO).unwrap() <= LINGERS, "however much it may use");
+        assert_eq!(watch.delay(Duration::ZERO), Some(Delay::Lingers));
+        assert!(watch.left(Duration::ZERO).unwrap() > LINGERS, "that is told once");
+    }
+
+    #[test]
     fn while_it_is_others_turn_it_has_a_small_share_of_the_time() {
         let started = Instant::now();
         let mut share = Share { turn: Turn::Its, rests: false, since: started };
@@ -213,7 +228,7 @@ mod tests {
             now += share.left();
         }
         let part = went_on.as_secs_f64() / (now - started).as_secs_f64();
-        assert!((0.01..0.05).contains(&part), "{part}");
+        assert!((0.005..0.02).contains(&part), "{part}");
         while !share.rests {
             now += share.left();
             share.turns(Turn::Others, now);

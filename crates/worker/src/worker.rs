@@ -18,7 +18,7 @@ use tracing::{debug, error, warn};
 use crate::backlog::{Next, Pace};
 use crate::budget::Allowance;
 use crate::bypass::Way;
-use crate::child::{Cell, Ended, Judged};
+use crate::child::{Cell, CellError, Ended, Judged};
 use crate::fault;
 use crate::frame::Answer;
 use crate::nursery::{Nursery, RESERVE};
@@ -96,7 +96,17 @@ impl Worker {
                     backlog.finished_struck();
                 }
             }
+            self.replace_cell();
             self.weather_a_storm();
+        }
+    }
+
+    /// Gets a cell in place of a lost one before anything else is claimed: others with
+    /// a cell go on with what there is meanwhile.
+    fn replace_cell(&mut self) {
+        if self.cell.is_none() {
+            let cell = self.new_cell(Ok).ok();
+            self.keep_cell(cell);
         }
     }
 
@@ -312,7 +322,7 @@ impl Worker {
     ) -> Result<Judged, NoCell> {
         let cell = match self.cell.take() {
             Some(cell) => cell,
-            None => self.new_cell()?,
+            None => self.new_cell(Ok)?,
         };
         let envelope = &message.envelope;
         let task = (envelope.id, envelope.transaction.recipients.len());
@@ -331,16 +341,15 @@ impl Worker {
         self.cell = cell;
     }
 
-    /// Gets a cell and has it prove itself, though it did before: it may have lain
-    /// in reserve for long.
-    fn new_cell(&self) -> Result<Cell, NoCell> {
+    /// Gets a cell, which proved itself when it was started, and may have to once more.
+    fn new_cell(&self, prove: impl Fn(Cell) -> Result<Cell, CellError>) -> Result<Cell, NoCell> {
         for _ in 0..RESERVE + SELF_TESTS {
             if self.shared.stop.is_asked() {
                 return Err(NoCell);
             }
             let Some(cell) = self.nursery.next() else { return Err(NoCell) };
             self.meter.cells_started.fetch_add(1, Ordering::Relaxed);
-            match cell.and_then(|cell| self.self_test.judge(cell, &self.shared.stop)) {
+            match cell.and_then(&prove) {
                 Ok(cell) => {
                     debug!(worker = %self.id, pid = cell.pid(), "a new cell");
                     return Ok(cell);
@@ -359,12 +368,14 @@ impl Worker {
     }
 
     /// After a fault: makes sure that cells work. One that answered a fault is put
-    /// to the test as it is, one that died gets a successor.
+    /// to the test as it is; one that died gets a successor, which is put to the test
+    /// though it has been before: it may have lain in reserve for long.
     fn prove_cell(&mut self) -> Result<(), NoCell> {
-        let proven = self.cell.take().and_then(|cell| self.self_test.judge(cell, &self.shared.stop).ok());
+        let prove = |cell| self.self_test.judge(cell, &self.shared.stop);
+        let proven = self.cell.take().and_then(|cell| prove(cell).ok());
         let cell = match proven {
             Some(cell) => cell,
-            None => self.new_cell()?,
+            None => self.new_cell(prove)?,
         };
         self.keep_cell(Some(cell));
         Ok(())

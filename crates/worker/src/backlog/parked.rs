@@ -57,6 +57,11 @@ impl Parked {
         self.last.pop_first()
     }
 
+    /// Whether any waits for a second look.
+    pub(super) fn has_second(&self) -> bool {
+        !self.ages.is_empty()
+    }
+
     pub(super) fn contains(&self, name: &Name) -> bool {
         self.ages.contains_key(name) || self.last.contains(name)
     }

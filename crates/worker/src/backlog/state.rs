@@ -210,11 +210,13 @@ impl State {
         }
     }
 
-    /// Whose turn it is when a message takes long. Its end is waited for where a struck
-    /// one is to be alone.
-    pub(super) fn turn(&self, now: Instant) -> Turn {
+    /// Whose turn it is when a message takes long: first that of other mail, then that
+    /// of second looks. Its end is waited for where a struck one is to be alone.
+    pub(super) fn turn(&self, pace: Pace, now: Instant) -> Turn {
         let lately = || self.bustle.is_some_and(|last| now.saturating_duration_since(last) < BUSTLE);
-        if self.struck.is_empty() && (self.quick() > 0 || lately()) { Turn::Others } else { Turn::Its }
+        let second = || pace == Pace::Slow && (self.second > 0 || self.parked.has_second());
+        let others = self.quick() > 0 || lately() || second();
+        if self.struck.is_empty() && others { Turn::Others } else { Turn::Its }
     }
 
     /// A worker has nothing in hand any more.

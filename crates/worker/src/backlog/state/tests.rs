@@ -111,17 +111,31 @@ fn a_slow_message_goes_on_beside_others_while_there_is_a_place() {
 #[test]
 fn it_is_others_turn_while_there_is_other_mail() {
     let (mut state, now) = (state(1, 1), Instant::now());
-    assert_eq!(state.turn(now), Turn::Its);
+    assert_eq!(state.turn(Pace::Second, now), Turn::Its);
     state.insert(name(1));
     assert!(state.take(now).is_some());
-    assert_eq!(state.turn(now + 2 * BUSTLE), Turn::Others, "a worker is at it");
+    assert_eq!(state.turn(Pace::Second, now + 2 * BUSTLE), Turn::Others, "a worker is at it");
     state.finished();
-    assert_eq!(state.turn(now + BUSTLE / 2), Turn::Others, "it is delivered now, and more may come");
-    assert_eq!(state.turn(now + 2 * BUSTLE), Turn::Its);
+    let lately = state.turn(Pace::Second, now + BUSTLE / 2);
+    assert_eq!(lately, Turn::Others, "it is delivered now, and more may come");
+    assert_eq!(state.turn(Pace::Second, now + 2 * BUSTLE), Turn::Its);
     state.insert(name(2));
     assert!(state.take(now).is_some());
     state.insert(struck(3));
-    assert_eq!(state.turn(now), Turn::Its, "the struck one waits for its end");
+    assert_eq!(state.turn(Pace::Second, now), Turn::Its, "the struck one waits for its end");
+}
+
+#[test]
+fn second_looks_go_before_what_takes_as_long_as_it_takes() {
+    let (mut state, now) = (state(1, 1), Instant::now());
+    assert_eq!(state.turn(Pace::Slow, now), Turn::Its);
+    state.park(name(1), 10, GivesWay::Once);
+    assert_eq!([Pace::Slow, Pace::Second].map(|pace| state.turn(pace, now)), [Turn::Others, Turn::Its]);
+    assert_eq!(taken(&mut state), Some(("second", vec![name(1)])));
+    assert_eq!(state.turn(Pace::Slow, now), Turn::Others, "it is being looked at");
+    state.leave(Pace::Second);
+    state.finished();
+    assert_eq!(state.turn(Pace::Slow, now), Turn::Its);
 }
 
 #[test]
