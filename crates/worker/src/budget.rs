@@ -136,8 +136,8 @@ const SPACE_PER_HEAP: u64 = 4;
 const SPACE_BASE: u64 = 512 << 20;
 
 /// CPU time after which a message is slow. Of 1,259 benign ones, parsed whole, half
-/// take 0.1 ms and one in a hundred 0.3 ms; none takes more than two thirds of this and
-/// what comes for its size, so that a bad moment of the machine does not make one slow.
+/// take 0.1 ms and one in a hundred 0.3 ms; where little else runs none takes more than
+/// two thirds of this and what comes for its size: a bad moment seldom makes one slow.
 const SLOW_CPU: Duration = Duration::from_millis(1);
 
 /// … plus this for each byte of it: a large attachment in base64 takes 1.6 ns.
