@@ -20,10 +20,13 @@ fn main() {
     if std::env::args().nth(1).as_deref() == Some(lazaret_worker::CELL_COMMAND) {
         lazaret_worker::cell_main();
     }
-    // From the start of a cell until it has judged the built-in message.
-    report("start to ready", STARTS, |jail| start(JAILS[jail]));
-    // The built-in message, to a cell and back.
+    // From the start of a template until its first cell has judged the built-in message.
+    report("template and cell, start to ready", STARTS, |jail| start(JAILS[jail]));
     let mut cells = JAILS.map(start);
+    // The same for the cells that follow, one template for a few of them, and the end
+    // of each one before.
+    report("cell, start to ready", STARTS, |jail| cells[jail].replace().expect("a cell"));
+    // The built-in message, to a cell and back.
     report("one message", MESSAGES, |jail| cells[jail].judge().expect("a cell that goes on"));
 }
 

@@ -1,40 +1,34 @@
 //! The cell: the child process in which messages are parsed.
 //!
-//! It gets two descriptors, a socket to its worker and the shared page, reads
-//! its setup, shuts its jail ([`jail`]), and only then gets messages: for each
-//! task the descriptor of one. It reads the message, judges it, gives everything
+//! A copy of the [template](crate::template), it has two descriptors, a socket to
+//! its worker and the shared page, shuts its jail ([`jail`]), and only then gets
+//! messages: for each task the descriptor of one. It reads the message, judges it, gives everything
 //! back, and only then answers. What goes wrong in it ends it; it must never try
 //! to recover, and never make a system call that is not on the jail's list.
 
-use std::convert::Infallible;
 use std::ffi::CStr;
-use std::io::{self, Read, Write};
+use std::io::{self, Write};
 use std::net::Shutdown;
-use std::os::fd::{AsFd, FromRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
-use std::thread;
 
 use lazaret_envelope::{Envelope, Line, Stage};
 use lazaret_route::{Facts, FactsError, Limits, RouteTable, Verdict};
 use memmap2::{Mmap, MmapOptions};
-use rustix::net::{RecvAncillaryBuffer, RecvAncillaryMessage, RecvFlags};
 
 use crate::allocator;
-use crate::frame::{Answer, SETUP_BYTES_MAX, Setup, Task, encode_answer};
+use crate::frame::{Answer, Setup, Task, encode_answer};
 use crate::jail;
 use crate::page::{Page, SharedPage};
+use crate::passing;
 use crate::process::exit_now;
 
 /// Exit status of a cell that panicked.
 pub(crate) const EXIT_PANIC: i32 = 78;
 
 /// Exit status of a cell that could not understand its worker.
-const EXIT_PROTOCOL: i32 = 79;
-
-/// Stack of the thread that parses, in bytes: so much that the heap budget of
-/// any message is used up before the parser's recursion fills it.
-const STACK_BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 16 << 20 };
+pub(crate) const EXIT_PROTOCOL: i32 = 79;
 
 /// A cell that holds so much more than before its message wants to be replaced.
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
@@ -42,39 +36,18 @@ const GROWTH_BYTES_MAX: u64 = 1 << 20;
 /// Messages of this size and more are mapped, smaller ones are read.
 const MAP_BYTES_MIN: u64 = 64 << 10;
 
-/// The body of the hidden subcommand: never returns.
-pub fn main() -> ! {
-    match run() {
-        Ok(never) => match never {},
-        Err(_) => exit_now(EXIT_PROTOCOL),
-    }
-}
-
-/// What ps(1) and top(1) call a cell; without it, by the number of the descriptor that
-/// it was started from.
+/// What ps(1) and top(1) call a cell.
 const NAME: &CStr = c"lazaret-cell";
 
-fn run() -> io::Result<Infallible> {
+/// The life of a cell: it ends when the worker closes the socket.
+pub(crate) fn run(socket: UnixStream, page: OwnedFd, table: &RouteTable, setup: &Setup) -> io::Result<()> {
     rustix::thread::set_name(NAME)?;
-    // SAFETY: descriptor 0 was given to this process to own, and nothing reads
-    // standard input by another way.
-    let mut socket = UnixStream::from(unsafe { OwnedFd::from_raw_fd(0) });
     let tied = jail::tie(&socket)?;
-    let page = SharedPage::map(&io::stdout().as_fd())?.leak();
+    let page = SharedPage::map(&page)?.leak();
     allocator::count_for(page);
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
-    let setup = read_setup(&mut socket)?;
-    let table = RouteTable::compile(&setup.routes)
-        .map_err(|error| io::Error::new(io::ErrorKind::InvalidData, error))?;
-    let jail = jail::build(setup.jail, tied);
-    let parse = move || -> Infallible {
-        page.set_jail(jail.shut());
-        exit_now(serve(socket, page, &table, &setup.limits).map_or(EXIT_PROTOCOL, |()| 0))
-    };
-    match thread::Builder::new().stack_size(STACK_BYTES).spawn(parse)?.join() {
-        Ok(never) => Ok(never),
-        Err(_) => exit_now(EXIT_PANIC),
-    }
+    page.set_jail(jail::build(setup.jail, tied).shut());
+    serve(socket, page, table, &setup.limits)
 }
 
 /// Leaves the panic's message on the page and ends the cell: nothing unwinds.
@@ -88,7 +61,8 @@ fn on_panic(page: &Page, info: &PanicHookInfo<'_>) -> ! {
 
 /// Answers tasks until the worker closes the socket.
 fn serve(mut socket: UnixStream, page: &'static Page, table: &RouteTable, limits: &Limits) -> io::Result<()> {
-    while let Some((task, file)) = receive(&socket)? {
+    while let Some((task, [file])) = passing::receive(&socket)? {
+        let task = Task::decode(&task);
         page.take(task.number);
         allocator::begin(task.memory);
         let answer = judge(table, limits, page, task, file)?;
@@ -168,39 +142,5 @@ impl Bytes {
             Self::Read(bytes) => bytes,
             Self::Mapped(map) => map,
         }
-    }
-}
-
-fn read_setup(socket: &mut UnixStream) -> io::Result<Setup> {
-    let mut length = [0; 4];
-    socket.read_exact(&mut length)?;
-    let length = u32::from_le_bytes(length) as usize;
-    if length > SETUP_BYTES_MAX {
-        return Err(io::ErrorKind::InvalidData.into());
-    }
-    let mut json = vec![0; length];
-    socket.read_exact(&mut json)?;
-    Ok(serde_json::from_slice(&json)?)
-}
-
-/// The next task and its descriptor; `None` when the worker has no more.
-fn receive(socket: &UnixStream) -> io::Result<Option<(Task, OwnedFd)>> {
-    let mut bytes = [0; Task::BYTES];
-    let mut space = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-    let mut control = RecvAncillaryBuffer::new(&mut space);
-    let mut buffers = [io::IoSliceMut::new(&mut bytes)];
-    let flags = RecvFlags::CMSG_CLOEXEC | RecvFlags::WAITALL;
-    let received =
-        rustix::io::retry_on_intr(|| rustix::net::recvmsg(socket, &mut buffers, &mut control, flags))?;
-    if received.bytes == 0 {
-        return Ok(None);
-    }
-    let file = control.drain().find_map(|message| match message {
-        RecvAncillaryMessage::ScmRights(mut files) => files.next(),
-        _ => None,
-    });
-    match file {
-        Some(file) if received.bytes == Task::BYTES => Ok(Some((Task::decode(&bytes), file))),
-        _ => Err(io::ErrorKind::InvalidData.into()),
     }
 }

@@ -4,55 +4,26 @@
 //! `self` and gives it back only after an answer. The worker must never wait
 //! for a cell beyond the message's budget, and never believe what it says.
 
-use std::fs::File;
-use std::io::{self, Read, Write};
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::io::{self, Read};
+use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::os::unix::process::CommandExt;
-use std::path::Path;
-use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use lazaret_envelope::{Line, MessageId, Stage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::net::{SendAncillaryBuffer, SendAncillaryMessage, SendFlags};
 use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::budget::Allowance;
 use crate::fault::Ending;
-use crate::frame::{Answer, AnswerHead, Setup, Task};
+use crate::frame::{Answer, AnswerHead, Task};
 use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
+use crate::passing;
 use crate::process::run_last;
 use crate::slow::{Delay, GivesWay, Slow};
 use crate::stop::Stop;
 use crate::watch::{Over, Watch};
-
-/// The hidden subcommand as which the program runs as a cell.
-pub const CELL_COMMAND: &str = "cell";
-
-/// The program, held open since start: an upgrade on disk can't mix versions.
-#[derive(Debug)]
-pub struct Program(File);
-
-impl Program {
-    /// The program that is running.
-    ///
-    /// # Errors
-    /// /proc is not there, or the file can't be opened.
-    pub fn current() -> io::Result<Self> {
-        Self::at(Path::new("/proc/self/exe"))
-    }
-
-    /// Another build of the program, which must answer to [`CELL_COMMAND`] as well.
-    ///
-    /// # Errors
-    /// The file can't be opened.
-    pub(crate) fn at(path: &Path) -> io::Result<Self> {
-        File::open(path).map(Self)
-    }
-}
 
 /// Why there is no cell.
 #[derive(Debug, thiserror::Error)]
@@ -115,26 +86,9 @@ pub(crate) struct Judged {
 }
 
 impl Cell {
-    /// Starts a cell and tells it the routes. Its environment is empty, and its
-    /// only descriptors are a socket and the shared page.
-    pub(crate) fn start(program: &Program, setup: &Setup) -> io::Result<Self> {
-        let (mine, theirs) = UnixStream::pair()?;
-        let (page, memory) = SharedPage::create()?;
-        let child = Command::new(format!("/proc/self/fd/{}", program.0.as_raw_fd()))
-            .arg0("lazaret-cell")
-            .arg(CELL_COMMAND)
-            .env_clear()
-            .current_dir("/")
-            .stdin(OwnedFd::from(theirs))
-            .stdout(memory)
-            .stderr(Stdio::null())
-            .spawn()?;
-        let child = Offspring::new(child)?;
-        let mut cell = Self { child, socket: mine, page, tasks: 0, space: None };
-        let json = serde_json::to_vec(setup)?;
-        let length = u32::try_from(json.len()).map_err(io::Error::other)?;
-        cell.socket.write_all(&[&length.to_le_bytes(), &json[..]].concat())?;
-        Ok(cell)
+    /// Takes charge of a process that waits for tasks.
+    pub(crate) fn new(child: Offspring, socket: UnixStream, page: SharedPage) -> Self {
+        Self { child, socket, page, tasks: 0, space: None }
     }
 
     pub(crate) fn pid(&self) -> u32 {
@@ -199,17 +153,7 @@ impl Cell {
             self.space = Some(space);
         }
         let task = Task { number: self.tasks, id, memory: budget.memory }.encode();
-        let files = [message];
-        let mut room = [std::mem::MaybeUninit::uninit(); rustix::cmsg_space!(ScmRights(1))];
-        let mut control = SendAncillaryBuffer::new(&mut room);
-        control.push(SendAncillaryMessage::ScmRights(&files));
-        let sent = rustix::net::sendmsg(
-            &self.socket,
-            &[io::IoSlice::new(&task)],
-            &mut control,
-            SendFlags::NOSIGNAL,
-        )?;
-        if sent == task.len() { Ok(()) } else { Err(io::ErrorKind::WriteZero.into()) }
+        passing::send(&self.socket, &task, [message])
     }
 
     /// Waits for the answer, the cell's death, the end of a budget, or a request

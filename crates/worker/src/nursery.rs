@@ -13,6 +13,7 @@ use crossbeam_channel::{Receiver, Sender, bounded};
 use crate::child::{Cell, CellError};
 use crate::pool::Shared;
 use crate::selftest::SelfTest;
+use crate::template::Template;
 
 /// Cells that lie ready, beside the one that is just being started or waits for
 /// room: as many as the workers of a small machine lose at a time.
@@ -30,8 +31,10 @@ impl Nursery {
     pub(crate) fn start(shared: Arc<Shared>) -> io::Result<(Self, JoinHandle<()>)> {
         let (ready, nursery) = bounded(READY);
         let self_test = SelfTest::new()?;
-        let thread =
-            thread::Builder::new().name("nursery".into()).spawn(move || fill(&shared, &self_test, &ready))?;
+        let template = Template::new(shared.program.clone(), &shared.setup)?;
+        let thread = thread::Builder::new()
+            .name("nursery".into())
+            .spawn(move || fill(&shared, template, &self_test, &ready))?;
         Ok((Self(nursery), thread))
     }
 
@@ -42,9 +45,14 @@ impl Nursery {
     }
 }
 
-fn fill(shared: &Shared, self_test: &SelfTest, ready: &Sender<Result<Cell, CellError>>) {
+fn fill(
+    shared: &Shared,
+    mut template: Template,
+    self_test: &SelfTest,
+    ready: &Sender<Result<Cell, CellError>>,
+) {
     while !shared.stop.is_asked() {
-        if ready.send(self_test.start(&shared.program, &shared.setup, &shared.stop)).is_err() {
+        if ready.send(self_test.start(&mut template, &shared.stop)).is_err() {
             break;
         }
     }

@@ -6,10 +6,10 @@
 
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
-use std::process::{Child, ExitStatus};
+use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 
 use crate::process::{CpuClock, reap};
 
@@ -24,13 +24,13 @@ pub(crate) struct Offspring {
 
 impl Offspring {
     /// Takes charge of a child that nobody has waited for.
-    pub(crate) fn new(mut child: Child) -> io::Result<Self> {
-        let pid = Pid::from_child(&child);
+    pub(crate) fn new(pid: Pid) -> io::Result<Self> {
         let held = pidfd_open(pid, PidfdFlags::empty()).map_err(io::Error::from);
         match held.and_then(|death| Ok((death, CpuClock::of(pid)?))) {
             Ok((death, clock)) => Ok(Self { pid, death, clock, end: None }),
             Err(error) => {
-                child.kill().and_then(|()| child.wait())?;
+                kill_process(pid, Signal::KILL)?;
+                reap(pid)?;
                 Err(error)
             }
         }
@@ -94,10 +94,14 @@ mod tests {
     use std::os::unix::process::ExitStatusExt;
     use std::process::Command;
 
+    fn offspring(command: &mut Command) -> Offspring {
+        Offspring::new(Pid::from_child(&command.spawn().unwrap())).unwrap()
+    }
+
     #[test]
     fn its_end_and_its_cost_are_known() {
         let busy = "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done; exit 7";
-        let mut child = Offspring::new(Command::new("sh").args(["-c", busy]).spawn().unwrap()).unwrap();
+        let mut child = offspring(Command::new("sh").args(["-c", busy]));
         assert_eq!(child.reap().unwrap().code(), Some(7));
         assert!(child.cpu() > Duration::ZERO, "it is known after the end, too");
         assert_eq!(child.reap().unwrap().code(), Some(7), "and once reaped it is not waited for again");
@@ -105,7 +109,7 @@ mod tests {
 
     #[test]
     fn one_that_hangs_is_ended() {
-        let mut child = Offspring::new(Command::new("sleep").arg("1000").spawn().unwrap()).unwrap();
+        let mut child = offspring(Command::new("sleep").arg("1000"));
         child.end();
         assert_eq!(child.reap().unwrap().signal(), Some(libc::SIGKILL));
     }

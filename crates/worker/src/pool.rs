@@ -18,7 +18,7 @@ use tracing::error;
 use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
 use crate::bypass::Way;
-use crate::child::{CellError, Program};
+use crate::child::CellError;
 use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
 use crate::machine::{Available, Fit, FitError, Permits};
@@ -26,6 +26,7 @@ use crate::nursery::Nursery;
 use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
+use crate::template::{Program, Template};
 use crate::worker::Worker;
 
 /// A message on its way to delivery.
@@ -142,7 +143,7 @@ impl PreparedPool {
         let permits = Fit::check(&config, &Available::of_this_process()?)?;
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
         let (program, stop) = (Program::current()?, Stop::new()?);
-        SelfTest::new()?.prove_jail(&program, &setup, &stop)?;
+        SelfTest::new()?.prove_jail(&mut Template::new(program.clone(), &setup)?, &stop)?;
         let repeats = Repeats::new(owner.spool().clone(), &config, &setup);
         repeats.rebuild()?;
         let ids = 0..config.threads();

@@ -16,6 +16,21 @@ pub(crate) fn exit_now(status: i32) -> ! {
     unsafe { libc::_exit(status) }
 }
 
+/// Makes a copy of this process, with this thread alone, whose parent is the parent
+/// of this one; `None` in the copy. No other thread may hold a lock meanwhile that the
+/// copy will want.
+pub(crate) fn copy_of_this_process() -> io::Result<Option<Pid>> {
+    let flags = libc::c_long::from(libc::CLONE_PARENT);
+    let unused: libc::c_long = 0;
+    // SAFETY: memory is copied, not shared, and the copy goes on on its copy of this
+    // stack, as after fork(2). It has no other thread: the caller promises that it
+    // can do without.
+    match unsafe { libc::syscall(libc::SYS_clone, flags, unused, unused, unused, unused) } {
+        pid if pid < 0 => Err(io::Error::last_os_error()),
+        pid => Ok(Pid::from_raw(pid as i32)),
+    }
+}
+
 /// The CPU clock of a process: the time that all its threads have used.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct CpuClock(libc::clockid_t);

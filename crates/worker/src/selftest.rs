@@ -14,11 +14,12 @@ use rustix::fs::MemfdFlags;
 use tracing::{error, info, warn};
 
 use crate::budget::Allowance;
-use crate::child::{Cell, CellError, Ended, Program};
-use crate::frame::{Answer, Setup};
+use crate::child::{Cell, CellError, Ended};
+use crate::frame::Answer;
 use crate::jail::{JailMode, JailState};
 use crate::slow::Turn;
 use crate::stop::Stop;
+use crate::template::Template;
 
 /// Small, and with a little of everything that real mail has. What it needs is the
 /// least that can be configured: [`Limits::LEAST`](lazaret_route::Limits::LEAST),
@@ -74,11 +75,11 @@ impl SelfTest {
         if written == text.len() { Ok(Self { file, id, size }) } else { Err(io::ErrorKind::WriteZero.into()) }
     }
 
-    /// Starts a cell and has it judge the message.
-    pub(crate) fn start(&self, program: &Program, setup: &Setup, stop: &Stop) -> Result<Cell, CellError> {
-        let cell = self.judge(Cell::start(program, setup).map_err(CellError::Start)?, stop)?;
+    /// Has a new cell judge the message.
+    pub(crate) fn start(&self, template: &mut Template, stop: &Stop) -> Result<Cell, CellError> {
+        let cell = self.judge(template.cell()?, stop)?;
         match cell.jail() {
-            Some(state) if setup.jail.accepts(state) => Ok(cell),
+            Some(state) if template.jail().accepts(state) => Ok(cell),
             Some(state) => Err(CellError::Jail(state)),
             None => {
                 Err(CellError::SelfTest(Line::escaped("it took a message before it said how it is jailed")))
@@ -89,9 +90,9 @@ impl SelfTest {
     /// Says once, loudly where something is missing, how the cells will be jailed:
     /// as a first one, which gets no mail, was. A cell that can't be had at all is
     /// tried again by the workers, unless its jail is required.
-    pub(crate) fn prove_jail(&self, program: &Program, setup: &Setup, stop: &Stop) -> Result<(), CellError> {
-        match self.start(program, setup, stop).map(|cell| cell.jail()) {
-            Ok(Some(JailState::NONE)) if setup.jail == JailMode::Off => {
+    pub(crate) fn prove_jail(&self, template: &mut Template, stop: &Stop) -> Result<(), CellError> {
+        match self.start(template, stop).map(|cell| cell.jail()) {
+            Ok(Some(JailState::NONE)) if template.jail() == JailMode::Off => {
                 warn!("[workers] jail = \"off\": a message that takes over the parser has all our rights");
             }
             Ok(Some(state)) if state.is_full() => info!(jail = %state, "cells are jailed"),
@@ -103,7 +104,7 @@ impl SelfTest {
                 "CELLS ARE NOT FULLY JAILED: this system lacks what keeps a message that takes over the \
                  parser from doing harm; [workers] jail = \"required\" refuses to start without it"
             ),
-            Err(error) if setup.jail == JailMode::Required => return Err(error),
+            Err(error) if template.jail() == JailMode::Required => return Err(error),
             Err(error) => error!(%error, "no cell yet, and nothing known about its jail"),
         }
         Ok(())

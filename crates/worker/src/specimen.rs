@@ -13,21 +13,22 @@ use lazaret_route::{RouteConfig, Verdict};
 use rustix::fs::MemfdFlags;
 
 use crate::budget::{Allowance, WorkersConfig};
-use crate::child::{Cell, CellError, Ended, Judged, Program};
+use crate::child::{Cell, CellError, Ended, Judged};
 use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
 use crate::reports::fault_of;
 use crate::selftest::SelfTest;
 use crate::slow::Turn;
 use crate::stop::Stop;
+use crate::template::{Program, Template};
 
 /// A cell that has judged the built-in message. The program must answer to
 /// [`CELL_COMMAND`](crate::CELL_COMMAND).
 #[derive(Debug)]
 pub struct Specimen {
-    program: Program,
+    template: Template,
     config: WorkersConfig,
-    setup: Setup,
+    routes: usize,
     cell: Option<Cell>,
     self_test: SelfTest,
     stop: Stop,
@@ -65,11 +66,12 @@ impl Specimen {
     }
 
     fn of(program: Program, routes: Vec<RouteConfig>, config: WorkersConfig) -> Result<Self, CellError> {
-        let prepare = || -> io::Result<_> { Ok((SelfTest::new()?, Stop::new()?)) };
-        let (self_test, stop) = prepare().map_err(CellError::Start)?;
         let setup = Setup { routes, limits: config.limits.clone(), jail: config.jail };
-        let cell = Some(self_test.start(&program, &setup, &stop)?);
-        Ok(Self { program, config, setup, cell, self_test, stop })
+        let prepare =
+            || -> io::Result<_> { Ok((Template::new(program, &setup)?, SelfTest::new()?, Stop::new()?)) };
+        let (mut template, self_test, stop) = prepare().map_err(CellError::Start)?;
+        let cell = Some(self_test.start(&mut template, &stop)?);
+        Ok(Self { template, config, routes: setup.routes.len(), cell, self_test, stop })
     }
 
     /// How its jail is.
@@ -82,6 +84,21 @@ impl Specimen {
     #[must_use]
     pub fn pid(&self) -> u32 {
         self.cell.as_ref().map_or(0, Cell::pid)
+    }
+
+    /// The process id of the template that its next cell will be a copy of, or 0.
+    #[must_use]
+    pub fn template_pid(&self) -> u32 {
+        self.template.pid()
+    }
+
+    /// Puts a new cell in its place.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn replace(&mut self) -> Result<(), CellError> {
+        self.cell = Some(self.self_test.start(&mut self.template, &self.stop)?);
+        Ok(())
     }
 
     /// Has it judge the built-in message again.
@@ -118,7 +135,7 @@ impl Specimen {
         }
         let cell = match self.cell.take() {
             Some(cell) => cell,
-            None => self.self_test.start(&self.program, &self.setup, &self.stop)?,
+            None => self.self_test.start(&mut self.template, &self.stop)?,
         };
         let recipients = transaction.recipients.len();
         let size = content.len() as u64;
@@ -135,7 +152,7 @@ impl Specimen {
         match (fault_of(judged), &judged.ended) {
             (Some((cause, detail)), _) => Fate::Fault(cause, detail),
             (None, Ended::Answered(Answer::Verdict(bytes))) => {
-                match Verdict::decode(bytes, recipients, self.setup.routes.len()) {
+                match Verdict::decode(bytes, recipients, self.routes) {
                     Ok(verdict) => Fate::Verdict(verdict),
                     Err(error) => Fate::Fault(Cause::InvalidVerdict, error.to_string()),
                 }

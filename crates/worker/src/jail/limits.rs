@@ -64,10 +64,10 @@ pub(super) fn forbid_new_privileges() -> rustix::io::Result<()> {
     set_no_new_privs(true)
 }
 
-/// Has all threads allocate from one heap. The GNU library gives each thread a
-/// heap of its own otherwise, and opens a file below /proc when it first makes
-/// one smaller: no cell can do that.
-pub(super) fn use_one_arena() {
+/// Has all threads allocate from one heap; to be called before there is a second one.
+/// The GNU library gives each thread a heap of its own otherwise, and opens a file
+/// below /proc when it first makes one smaller: no cell can do that.
+pub fn use_one_arena() {
     #[cfg(target_env = "gnu")]
     // SAFETY: mallopt(3) has no precondition; there is no other thread yet.
     unsafe {

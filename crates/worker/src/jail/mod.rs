@@ -3,12 +3,14 @@
 //!
 //! 1. `tie`: it ends with its worker, and is the kernel's first choice when
 //!    memory runs out.
-//! 2. [`build`], on the only thread that there is, so that every later one
-//!    inherits it: no descriptor but the socket, no way to look into it or to
+//! 2. [`build`]: no descriptor but the socket, no way to look into it or to
 //!    dump it, limits, no capabilities, no new privileges, no file system and
 //!    no network (Landlock).
-//! 3. [`Jail::shut`], on the thread that parses: no new process or thread, and
-//!    for all threads at once no system call but those on a list (seccomp).
+//! 3. [`Jail::shut`]: no new process or thread, and no system call but those on
+//!    a list (seccomp).
+//!
+//! The template that cells are copies of goes no further than 1: it must be able
+//! to copy itself, and never has a message.
 //!
 //! Then the cell says how far that went ([`JailState`]), and only then does it
 //! take a message. What the kernel lacks is left out and said; the worker
@@ -23,6 +25,7 @@ mod tie;
 
 use ::seccompiler::BpfProgram;
 
+pub use self::limits::use_one_arena;
 pub use self::seccomp::allowed_numbers;
 pub use self::state::{JailMode, JailState, Piece};
 pub use self::tie::tie;
@@ -35,8 +38,8 @@ pub struct Jail {
     door: Option<BpfProgram>,
 }
 
-/// Builds all of the jail that a thread which is started later inherits. What
-/// was missing before is said in `state`.
+/// Builds all of the jail but for its door, on the only thread that there is: later
+/// ones would inherit it. What was missing before is said in `state`.
 ///
 /// Descriptors from 3 on are closed, and 1 and 2 lead nowhere from here on.
 #[must_use]
@@ -50,7 +53,6 @@ pub fn build(mode: JailMode, mut state: JailState) -> Jail {
     state.note(Piece::Capabilities, limits::drop_capabilities());
     state.note(Piece::NoNewPrivs, limits::forbid_new_privileges());
     landlock::restrict(&mut state);
-    limits::use_one_arena();
     Jail { state, door: Some(seccomp::compile().unwrap_or_default()) }
 }
 

@@ -12,6 +12,7 @@ use lazaret_envelope::{Address, ByteSize, Cause, Transaction};
 use lazaret_route::{Globs, RouteConfig};
 use lazaret_worker::{BUILT_IN_MESSAGE, Fate, JailMode, Specimen, WorkersConfig};
 use libtest_mimic::{Failed, Trial};
+use rustix::process::{Pid, Signal, kill_process};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 /// First argument of a program that starts a cell where a system call is lacking.
@@ -21,6 +22,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
     [
         Trial::test("cell::jailed as seen from outside", jailed),
         Trial::test("cell::free when asked for", free),
+        Trial::test("cell::of a template that makes few copies", few_copies),
+        Trial::test("cell::of a new template when one was killed", killed_template),
         Trial::test("cell::least memory is enough for the built-in message", least_memory),
         Trial::test("cell::without Landlock", without_landlock),
         Trial::test("cell::without seccomp", without_seccomp),
@@ -41,7 +44,7 @@ fn jailed() -> Result<(), Failed> {
     assert!(cell.jail().is_some_and(|state| state.is_full()), "{:?}", cell.jail());
     let process = format!("/proc/{}", cell.pid());
     let threads: Vec<_> = fs::read_dir(format!("{process}/task"))?.collect::<Result<_, _>>()?;
-    assert_eq!(threads.len(), 2, "one that waits and one that parses");
+    assert_eq!(threads.len(), 1);
     for thread in threads {
         assert_eq!(value(&thread.path().join("comm").display().to_string(), ""), "lazaret-cell");
         let status = thread.path().join("status").display().to_string();
@@ -86,6 +89,32 @@ fn free() -> Result<(), Failed> {
         value("/proc/self/status", "Seccomp:")
     );
     Ok(())
+}
+
+/// Whoever learns the layout of one cell's memory has not learnt that of all.
+fn few_copies() -> Result<(), Failed> {
+    let mut cell = Specimen::start(Vec::new(), JailMode::Required)?;
+    let mut copies = BTreeMap::new();
+    for _ in 0..40 {
+        assert_eq!(value(&format!("/proc/{}/status", cell.pid()), "PPid:"), std::process::id().to_string());
+        *copies.entry(cell.template_pid()).or_insert(0) += 1;
+        cell.replace()?;
+        cell.judge()?;
+    }
+    let most = copies.into_values().max();
+    assert_eq!(most, Some(16), "of one template");
+    Ok(())
+}
+
+fn killed_template() -> Result<(), Failed> {
+    let mut cell = Specimen::start(Vec::new(), JailMode::Required)?;
+    let template = cell.template_pid();
+    let pid = Pid::from_raw(template.cast_signed()).expect("a process");
+    kill_process(pid, Signal::KILL)?;
+    cell.judge()?;
+    cell.replace()?;
+    assert_ne!(cell.template_pid(), template);
+    Ok(cell.judge()?)
 }
 
 /// The least memory that can be configured is enough for the least of mail, with

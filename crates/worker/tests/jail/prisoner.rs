@@ -164,6 +164,7 @@ pub(crate) fn main(door: &str, attempt: &str, scene: &[&str]) -> ! {
     let tied = jail::tie(&socket).expect("the guard is there");
     let door: Door = door.parse().expect("a door");
     let mode = if door == Door::Free { JailMode::Off } else { JailMode::Required };
+    jail::use_one_arena();
     let jail = jail::build(mode, tied);
     let attempt = attempt.to_owned();
     let act = move || {
