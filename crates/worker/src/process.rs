@@ -57,21 +57,6 @@ impl CpuClock {
     }
 }
 
-/// Puts every thread of a process behind all others: it gets what they leave of the
-/// processors, and nothing while they leave nothing. On Linux, priorities belong
-/// to threads (sched(7)), so each is named.
-pub(crate) fn run_last(pid: Pid) -> io::Result<()> {
-    let none = libc::sched_param { sched_priority: 0 };
-    for thread in std::fs::read_dir(format!("/proc/{}/task", pid.as_raw_pid()))? {
-        let Some(thread) = thread?.file_name().to_str().and_then(|name| name.parse().ok()) else { continue };
-        // SAFETY: `none` is valid for reading for the duration of the call.
-        if unsafe { libc::sched_setscheduler(thread, libc::SCHED_IDLE, &raw const none) } != 0 {
-            return Err(io::Error::last_os_error());
-        }
-    }
-    Ok(())
-}
-
 /// Waits for the end of a child of this process, which must not have been waited
 /// for before; how it ended, and the CPU time that it used in all.
 pub(crate) fn reap(pid: Pid) -> io::Result<(ExitStatus, Duration)> {
@@ -100,18 +85,6 @@ pub(crate) fn reap(pid: Pid) -> io::Result<(ExitStatus, Duration)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_thread_of_a_process_runs_last() {
-        let mut child = std::process::Command::new("sleep").arg("1000").spawn().unwrap();
-        let pid = Pid::from_child(&child);
-        run_last(pid).unwrap();
-        // SAFETY: the call takes no pointer.
-        let policy = unsafe { libc::sched_getscheduler(pid.as_raw_pid()) };
-        child.kill().and_then(|()| child.wait()).unwrap();
-        assert_eq!(policy, libc::SCHED_IDLE);
-        assert!(run_last(pid).is_err(), "it is gone");
-    }
 
     #[test]
     fn the_clock_of_a_process_can_be_read() {
