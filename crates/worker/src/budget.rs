@@ -136,12 +136,19 @@ const SPACE_PER_HEAP: u64 = 4;
 const SPACE_BASE: u64 = 512 << 20;
 
 /// CPU time after which a message is slow. Of 1,259 benign ones, parsed whole, half
-/// take 0.1 ms and one in a hundred 0.3 ms; where little else runs none takes more than
-/// two thirds of this and what comes for its size: a bad moment seldom makes one slow.
-const SLOW_CPU: Duration = Duration::from_millis(1);
+/// take 0.1 ms and one in a hundred 0.3 ms.
+const SLOW_CPU: Duration = Duration::from_micros(600);
 
-/// … plus this for each byte of it: a large attachment in base64 takes 1.6 ns.
-const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(2);
+/// … plus this for each of its first bytes: where header fields and small parts are all of
+/// it, a message takes up to 7 ns for each. All but one of those benign ones stay below
+/// half of the sum, so that a bad moment seldom makes one slow …
+const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(8);
+
+/// … which are these …
+const SLOW_BYTES: u64 = 128 << 10;
+
+/// … and this for each further one: a large attachment in base64 takes 1.6 ns.
+const SLOW_CPU_PER_BYTE_BEYOND: Duration = Duration::from_nanos(2);
 
 /// What a cell may do with one message.
 #[derive(Debug, Clone, Copy)]
@@ -161,14 +168,22 @@ impl Allowance {
     /// For a message of `size` bytes with this budget.
     pub(crate) fn new(budget: Budget, size: u64) -> Self {
         let heap = budget.memory.saturating_mul(SPACE_PER_HEAP);
-        let per_byte = SLOW_CPU_PER_BYTE.saturating_mul(u32::try_from(size).unwrap_or(u32::MAX));
         Self {
             budget,
             space: SPACE_BASE.saturating_add(heap).saturating_add(size),
-            slow: Some(SLOW_CPU.saturating_add(per_byte)),
+            slow: Some(slow(size)),
             behind: false,
         }
     }
+}
+
+/// CPU time after which a message of `size` bytes takes long.
+fn slow(size: u64) -> Duration {
+    let first = size.min(SLOW_BYTES);
+    [(SLOW_CPU_PER_BYTE, first), (SLOW_CPU_PER_BYTE_BEYOND, size - first)]
+        .map(|(each, bytes)| each.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)))
+        .into_iter()
+        .fold(SLOW_CPU, Duration::saturating_add)
 }
 
 #[cfg(test)]
@@ -186,5 +201,12 @@ mod tests {
         assert_eq!(large.cpu, Duration::from_secs(11));
         assert_eq!(large.wall, Duration::from_secs(110));
         assert_eq!(config.budget(u64::MAX).memory, u64::MAX);
+    }
+
+    #[test]
+    fn a_message_is_slow_later_the_larger_it_is() {
+        let micros = |size| slow(size).as_micros();
+        assert_eq!([0, 1000, 128 << 10, 1 << 20].map(micros), [600, 608, 1648, 3483]);
+        assert!(slow(u64::MAX) > slow(50 << 20), "however large");
     }
 }

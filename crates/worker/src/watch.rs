@@ -50,7 +50,7 @@ const SLOW_WALL: Duration = Duration::from_secs(2);
 /// So far over the limit a message is found only if the clock stood still for it or for
 /// its worker, because another virtual machine had the processor: that is no
 /// measure of the message …
-const FOUND_LATE: Duration = Duration::from_micros(300);
+const FOUND_LATE: Duration = Duration::from_millis(1);
 
 /// … so it takes long only if it goes on for this much more CPU time: 99 of 100 messages
 /// take no more in all.
@@ -199,15 +199,15 @@ mod tests {
 
     fn delays(allowance: Allowance) -> Vec<Option<Delay>> {
         let mut watch = Watch::new(Duration::ZERO, allowance);
-        let told = |micros| {
-            let used = Duration::from_micros(micros);
+        let limit = Allowance::new(BUDGET, 1000).slow.unwrap();
+        let told = |used| {
             let delay = watch.delay(used);
             if delay == Some(Delay::TakesLong) {
                 watch.slows(used);
             }
             delay
         };
-        [100, 1100, 1600, 500_000].map(told).to_vec()
+        [limit / 2, limit, limit * 2, limit * 10].map(told).to_vec()
     }
 
     #[test]
