@@ -140,15 +140,16 @@ const SPACE_BASE: u64 = 512 << 20;
 const SLOW_CPU: Duration = Duration::from_micros(600);
 
 /// … plus this for each of its first bytes: where header fields and small parts are all of
-/// it, a message takes up to 7 ns for each. All but one of those benign ones stay below
-/// half of the sum, so that a bad moment seldom makes one slow …
+/// it, a message takes up to 7 ns for each …
 const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(8);
 
 /// … which are these …
 const SLOW_BYTES: u64 = 128 << 10;
 
-/// … and this for each further one: a large attachment in base64 takes 1.6 ns.
-const SLOW_CPU_PER_BYTE_BEYOND: Duration = Duration::from_nanos(2);
+/// … or this for each of all bytes, if that is more: a large attachment in base64 takes
+/// 1.6 ns. All but one of those benign ones stay below half of the sum, so that a bad
+/// moment seldom makes one slow.
+const SLOW_CPU_PER_ANY_BYTE: Duration = Duration::from_nanos(2);
 
 /// What a cell may do with one message.
 #[derive(Debug, Clone, Copy)]
@@ -179,11 +180,9 @@ impl Allowance {
 
 /// CPU time after which a message of `size` bytes takes long.
 fn slow(size: u64) -> Duration {
-    let first = size.min(SLOW_BYTES);
-    [(SLOW_CPU_PER_BYTE, first), (SLOW_CPU_PER_BYTE_BEYOND, size - first)]
-        .map(|(each, bytes)| each.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX)))
-        .into_iter()
-        .fold(SLOW_CPU, Duration::saturating_add)
+    let times = |each: Duration, bytes| each.saturating_mul(u32::try_from(bytes).unwrap_or(u32::MAX));
+    let for_size = times(SLOW_CPU_PER_BYTE, size.min(SLOW_BYTES)).max(times(SLOW_CPU_PER_ANY_BYTE, size));
+    SLOW_CPU.saturating_add(for_size)
 }
 
 #[cfg(test)]
@@ -206,7 +205,7 @@ mod tests {
     #[test]
     fn a_message_is_slow_later_the_larger_it_is() {
         let micros = |size| slow(size).as_micros();
-        assert_eq!([0, 1000, 128 << 10, 1 << 20].map(micros), [600, 608, 1648, 3483]);
+        assert_eq!([0, 1000, 128 << 10, 1 << 20].map(micros), [600, 608, 1648, 2697]);
         assert!(slow(u64::MAX) > slow(50 << 20), "however large");
     }
 }

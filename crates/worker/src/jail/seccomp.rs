@@ -71,7 +71,7 @@ const LIST: &[Allowed] = &[
     (libc::SYS_mprotect, &[&[(2, Must::Lack(libc::PROT_EXEC))]]),
     // An allocator gives pages back, and does nothing else.
     (libc::SYS_madvise, &[&[(2, Must::Be(libc::MADV_DONTNEED))], &[(2, Must::Be(libc::MADV_FREE))]]),
-    // The main thread waits for the one that parses; locks in libraries.
+    // Locks in libraries.
     (libc::SYS_futex, &[]),
     // Seeds of hash maps.
     (libc::SYS_getrandom, &[]),
@@ -82,7 +82,7 @@ const LIST: &[Allowed] = &[
     (libc::SYS_rt_sigaction, &[&[(0, Must::Be(libc::SIGSEGV))], &[(0, Must::Be(libc::SIGBUS))]]),
     // … and returns, to fault again.
     (libc::SYS_rt_sigreturn, &[]),
-    // An abort unblocks its signal first; starting a thread ends with this, too.
+    // An abort unblocks its signal first.
     (libc::SYS_rt_sigprocmask, &[]),
     // An abort asks who it is that aborts.
     (libc::SYS_getpid, &[]),
