@@ -148,7 +148,7 @@ impl Process {
             .and_then(|()| self.socket.read_exact(&mut answer))
             .map_err(|error| self.failed(error))?;
         let answer = Answer::from_le_bytes(answer);
-        let Some(pid) = Pid::from_raw(answer).filter(|_| answer > 0) else {
+        let Some(pid) = Pid::from_raw(answer.max(0)) else {
             return Err(io::Error::from_raw_os_error(answer.saturating_neg()));
         };
         self.copies += 1;

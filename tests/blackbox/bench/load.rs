@@ -1,21 +1,25 @@
 //! What a run sends, in which order: healthy mail, and poison at places that
 //! are the same in every run.
 //!
-//! Real mail and generated poison where test data is there, else that of the
-//! repository. No two poisonous messages may be alike unless that is asked for:
+//! Real mail and generated poison, all families of it, where test data is there,
+//! else that of the repository. No two poisonous messages may be alike unless that is asked for:
 //! copies of one cost nothing.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::Parameters;
 use crate::content::{has_bare_cr, wire};
 use crate::generated::Generated;
-use crate::poison::{self, Expected};
+use crate::poison::{self, Expected, Poison};
 use crate::trial::test_data;
 
 /// Largest generated poison that is mixed in: larger ones would measure disk
-/// and network.
-const GENERATED_BYTES_MAX: u64 = 1_100_000;
+/// and network …
+const GENERATED_BYTES_MAX: usize = 1_100_000;
+
+/// … unless a family has no smaller one: then up to this size.
+const FAMILY_BYTES_MAX: u64 = 2_100_000;
 
 /// What takes part in a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,11 +59,11 @@ impl Load {
         assert!(!healthy.is_empty(), "no healthy mail");
         let mut all = poison::small();
         if data {
-            all.extend(Generated::make(Some(GENERATED_BYTES_MAX)).read());
+            all.extend(of_all_families());
         }
         let poison = all
             .into_iter()
-            .filter(|poison| matches!(poison.expected, Expected::Quarantine(_)))
+            .filter(|poison| !parameters.deadly || matches!(poison.expected, Expected::Quarantine(_)))
             // A listener refuses others, and mended they may be harmless.
             .filter(|poison| wire(&poison.bytes) == poison.bytes && !has_bare_cr(&poison.bytes))
             .map(|poison| (poison.name, poison.bytes))
@@ -121,6 +125,18 @@ impl Load {
             self.poison.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
         )
     }
+}
+
+/// Generated poison of no great size, and of each family at least the smallest.
+fn of_all_families() -> Vec<Poison> {
+    let mut all: Vec<Poison> = Generated::make(Some(FAMILY_BYTES_MAX)).read().collect();
+    all.sort_by_key(|poison| poison.bytes.len());
+    let mut families = BTreeSet::new();
+    all.retain(|poison| {
+        let family = poison.name.split('-').next().unwrap_or_default().to_owned();
+        families.insert(family) || poison.bytes.len() <= GENERATED_BYTES_MAX
+    });
+    all
 }
 
 /// Benign mail of a size.

@@ -17,6 +17,8 @@ parameters of the paired benchmark:
                     as are taken, so that latency is that of a full queue
   --ballast         the run without poison has benign mail of the same sizes in
                     its place, so that only what poison does makes a difference
+  --deadly          only such poison as ends in quarantine, not all families of it, of
+                    which some are harmless at a size that makes a benchmark
   --copies          the same few poisonous messages again and again
   --own             own poison and own mail only, though test data is there
   --to-the-end      waits until all poison is dealt with, too; not measured
@@ -42,6 +44,8 @@ pub struct Parameters {
     pub rate: Option<NonZeroU32>,
     /// Benign mail stands in for poison.
     pub ballast: bool,
+    /// Poison that turns out harmless takes no part.
+    pub deadly: bool,
     /// Poison repeats itself.
     pub copies: bool,
     /// Test data is left alone.
@@ -63,6 +67,7 @@ impl Default for Parameters {
             connections: 4,
             rate: None,
             ballast: false,
+            deadly: false,
             copies: false,
             own: false,
             wait_for_rest: false,
@@ -92,6 +97,7 @@ impl Parameters {
                 "--connections" => parameters.connections = number(value()?)?,
                 "--rate" => parameters.rate = NonZeroU32::new(number(value()?)?),
                 "--ballast" => parameters.ballast = true,
+                "--deadly" => parameters.deadly = true,
                 "--copies" => parameters.copies = true,
                 "--own" => parameters.own = true,
                 "--to-the-end" => parameters.wait_for_rest = true,

@@ -11,7 +11,8 @@ pub fn cases() -> Vec<Case> {
 }
 
 fn small() {
-    let parameters = Parameters { messages: 200, own: true, wait_for_rest: true, ..Parameters::default() };
+    let parameters =
+        Parameters { messages: 200, own: true, deadly: true, wait_for_rest: true, ..Parameters::default() };
     let load = Load::new(&parameters);
     for (mix, others) in [(Mix::Healthy, 0), (Mix::Ballast, 10), (Mix::Poisoned, 10)] {
         let run = run(&parameters, &load, mix);
