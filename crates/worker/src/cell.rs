@@ -2,9 +2,10 @@
 //!
 //! A copy of the [template](crate::template), it has two descriptors, a socket to
 //! its worker and the shared page, shuts its jail ([`jail`]), and only then gets
-//! messages: for each task the descriptor of one. It reads the message, judges it, gives everything
-//! back, and only then answers. What goes wrong in it ends it; it must never try
-//! to recover, and never make a system call that is not on the jail's list.
+//! messages: for each task the descriptor of one. It reads the message, judges it,
+//! gives everything back, and only then answers. What goes wrong in it ends it; it
+//! must never try to recover, and never make a system call that is not on the
+//! jail's list.
 
 use std::ffi::CStr;
 use std::io::{self, Write};
@@ -40,10 +41,12 @@ const MAP_BYTES_MIN: u64 = 64 << 10;
 const NAME: &CStr = c"lazaret-cell";
 
 /// The life of a cell: it ends when the worker closes the socket.
-pub(crate) fn run(socket: UnixStream, page: OwnedFd, table: &RouteTable, setup: &Setup) -> io::Result<()> {
+pub(crate) fn run(socket: UnixStream, memory: OwnedFd, table: &RouteTable, setup: &Setup) -> io::Result<()> {
     rustix::thread::set_name(NAME)?;
     let tied = jail::tie(&socket)?;
-    let page = SharedPage::map(&page)?.leak();
+    let page = SharedPage::map(&memory)?.leak();
+    // Here, and not by the jail, which closes whatever nobody owns.
+    drop(memory);
     allocator::count_for(page);
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
     page.set_jail(jail::build(setup.jail, tied).shut());

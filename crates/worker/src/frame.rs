@@ -1,7 +1,7 @@
 //! What a worker and its cell say to each other over their socket.
 //!
-//! A worker says once what the routes are, then names one task after the other,
-//! each with the descriptor of a message. The cell answers each with one frame.
+//! What the routes are is said once, to the template that cells are copies of; a
+//! worker names one task after the other, each with the descriptor of a message. The cell answers each with one frame.
 //! Answers are untrusted: their size is limited before they are read, and
 //! whatever is not exactly as expected is an error.
 

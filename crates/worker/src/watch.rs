@@ -138,13 +138,11 @@ impl Watch {
             }
             (Some(_), Some(_)) => Some(Delay::TakesLong),
             (Some(_), None) if self.started.elapsed() >= SLOW_WALL => Some(Delay::TakesLong),
-            (Some(limit), None) if used >= self.late.unwrap_or(limit) => {
-                if self.late.is_none() && used >= limit + FOUND_LATE {
-                    self.late = Some(used + ONCE_MORE);
-                    return lingers.then_some(Delay::Lingers);
-                }
-                Some(Delay::TakesLong)
+            (Some(limit), None) if self.late.is_none() && used >= limit + FOUND_LATE => {
+                self.late = Some(used + ONCE_MORE);
+                lingers.then_some(Delay::Lingers)
             }
+            (Some(limit), None) if used >= self.late.unwrap_or(limit) => Some(Delay::TakesLong),
             _ => lingers.then_some(Delay::Lingers),
         }
     }

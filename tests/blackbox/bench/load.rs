@@ -2,8 +2,8 @@
 //! are the same in every run.
 //!
 //! Real mail and generated poison, all families of it, where test data is there,
-//! else that of the repository. No two poisonous messages may be alike unless that is asked for:
-//! copies of one cost nothing.
+//! else that of the repository. No two poisonous messages may be alike unless that
+//! is asked for: copies of one cost nothing.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};

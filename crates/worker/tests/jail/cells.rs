@@ -83,6 +83,13 @@ fn jailed() -> Result<(), Failed> {
 
 fn free() -> Result<(), Failed> {
     let cell = Specimen::start(Vec::new(), JailMode::Off)?;
+    for entry in fs::read_dir(format!("/proc/{}/fd", cell.pid()))? {
+        let to = fs::read_link(entry?.path())?.display().to_string();
+        assert!(
+            !to.contains("memfd:lazaret-cell"),
+            "it gives the page's descriptor back without a jail, too"
+        );
+    }
     assert_eq!(cell.jail().map(|state| state.to_string()), Some("none".to_owned()));
     assert_eq!(
         value(&format!("/proc/{}/status", cell.pid()), "Seccomp:"),
