@@ -53,5 +53,5 @@ const CRLF: &[u8] = b"\r\n";
 
 /// Where the next CR or LF stands: everything before it is copied in one piece.
 fn line_end(bytes: &[u8]) -> Option<usize> {
-    bytes.iter().position(|&byte| byte == CR || byte == LF)
+    memchr::memchr2(CR, LF, bytes)
 }

@@ -68,9 +68,17 @@ impl Decoder {
         Decoded { consumed: at, finished: self.state == State::End }
     }
 
-    /// Copies text through the next line end; returns how much was read.
+    /// Copies text through the next line end that something is to be decided about;
+    /// returns how much was read. A CRLF and what is no dot behind it goes with the rest.
     fn run(&mut self, input: &[u8], out: &mut Vec<u8>) -> usize {
-        let length = line_end(input).unwrap_or(input.len());
+        let mut length = 0;
+        loop {
+            length += line_end(&input[length..]).unwrap_or(input.len() - length);
+            match input[length..] {
+                [CR, LF, next, ..] if next != b'.' => length += CRLF.len(),
+                _ => break,
+            }
+        }
         self.put(&input[..length], out);
         match input.get(length) {
             None => return length,
