@@ -30,7 +30,7 @@ const TOP: &str = "\
 What happens to mail when processes, or the machine, go down at the worst moment. Every table was printed by a run that
 anybody can repeat:
 
-    cargo xtask crash-table                 # everything: half an hour and more on two processors
+    cargo xtask crash-table                 # everything: a quarter of an hour on two processors
     cargo xtask crash-table --kills 300     # the same with as few kills as in `cargo xtask check`
 
 A seed is printed at the start; `LAZARET_SEED` draws the same kills again (though a machine never does the same twice).
