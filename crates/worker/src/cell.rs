@@ -18,6 +18,7 @@ use lazaret_envelope::{Envelope, Line, Stage};
 use lazaret_route::{Facts, FactsError, Limits, RouteTable, Verdict};
 use memmap2::{Mmap, MmapOptions};
 
+use crate::alarm::{self, Alarm};
 use crate::allocator;
 use crate::frame::{Answer, Setup, Task, encode_answer};
 use crate::jail;
@@ -48,6 +49,7 @@ pub(crate) fn run(socket: UnixStream, memory: OwnedFd, table: &RouteTable, setup
     // Here, and not by the jail, which closes whatever nobody owns.
     drop(memory);
     allocator::count_for(page);
+    alarm::install()?;
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
     page.set_jail(jail::build(setup.jail, tied).shut());
     serve(socket, page, table, &setup.limits)
@@ -68,7 +70,9 @@ fn serve(mut socket: UnixStream, page: &'static Page, table: &RouteTable, limits
         let task = Task::decode(&task);
         page.take(task.number);
         allocator::begin(task.memory);
+        let alarm = task.makes_way.map(Alarm::set);
         let answer = judge(table, limits, page, task, file)?;
+        drop(alarm);
         page.set_stage(Stage::TearDown);
         let (peak, left) = allocator::end();
         page.set_peak(peak);

@@ -150,14 +150,15 @@ impl Cell {
 
     /// Passes the open message over, behind a limit of address space.
     fn hand_over(&mut self, id: MessageId, message: BorrowedFd<'_>, allowance: Allowance) -> io::Result<()> {
-        let Allowance { budget, space, .. } = allowance;
+        let Allowance { budget, space, slow, behind } = allowance;
         if self.space != Some(space) {
             let limit = Rlimit { current: Some(space), maximum: None };
             prlimit(Some(self.child.pid()), Resource::As, limit)?;
             self.space = Some(space);
         }
-        let task = Task { number: self.tasks, id, memory: budget.memory }.encode();
-        passing::send(&self.socket, &task, [message])
+        let makes_way = slow.filter(|_| !behind);
+        let task = Task { number: self.tasks, id, memory: budget.memory, makes_way };
+        passing::send(&self.socket, &task.encode(), [message])
     }
 
     /// Waits for the answer, the cell's death, the end of a budget, or a request

@@ -5,6 +5,8 @@
 //! Answers are untrusted: their size is limited before they are read, and
 //! whatever is not exactly as expected is an error.
 
+use std::time::Duration;
+
 use lazaret_envelope::{Cause, Line, MessageId};
 use lazaret_route::{Limits, RouteConfig};
 use serde::{Deserialize, Serialize};
@@ -31,27 +33,37 @@ pub struct Task {
     pub id: MessageId,
     /// Heap that it may take, in bytes.
     pub memory: u64,
+    /// CPU time after which the cell is to make way for a moment, if ever.
+    pub makes_way: Option<Duration>,
 }
 
+/// Stands for no time at all.
+const NEVER: u64 = u64::MAX;
+
 impl Task {
-    pub const BYTES: usize = 32;
+    pub const BYTES: usize = 40;
 
     pub fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
         bytes[..8].copy_from_slice(&self.number.to_le_bytes());
         bytes[8..24].copy_from_slice(&self.id.to_u128().to_le_bytes());
-        bytes[24..].copy_from_slice(&self.memory.to_le_bytes());
+        bytes[24..32].copy_from_slice(&self.memory.to_le_bytes());
+        let makes_way =
+            self.makes_way.map_or(NEVER, |after| u64::try_from(after.as_nanos()).unwrap_or(NEVER));
+        bytes[32..].copy_from_slice(&makes_way.to_le_bytes());
         bytes
     }
 
     pub fn decode(bytes: &[u8; Self::BYTES]) -> Self {
-        let (number, rest) = bytes.split_first_chunk().expect("32 bytes");
-        let (id, rest) = rest.split_first_chunk().expect("24 bytes");
-        let memory = rest.try_into().expect("8 bytes");
+        let (number, rest) = bytes.split_first_chunk().expect("40 bytes");
+        let (id, rest) = rest.split_first_chunk().expect("32 bytes");
+        let (memory, makes_way) = rest.split_first_chunk().expect("16 bytes");
+        let makes_way = u64::from_le_bytes(makes_way.try_into().expect("8 bytes"));
         Self {
             number: u64::from_le_bytes(*number),
             id: MessageId::from_u128(u128::from_le_bytes(*id)),
-            memory: u64::from_le_bytes(memory),
+            memory: u64::from_le_bytes(*memory),
+            makes_way: Some(makes_way).filter(|&after| after != NEVER).map(Duration::from_nanos),
         }
     }
 }
@@ -154,8 +166,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn tasks_round_trip(number: u64, id: u128, memory: u64) {
-            let task = Task { number, id: MessageId::from_u128(id), memory };
+        fn tasks_round_trip(number: u64, id: u128, memory: u64, makes_way: Option<u32>) {
+            let makes_way = makes_way.map(|micros| Duration::from_micros(micros.into()));
+            let task = Task { number, id: MessageId::from_u128(id), memory, makes_way };
             prop_assert_eq!(Task::decode(&task.encode()), task);
         }
 

@@ -13,6 +13,7 @@
 //! and a few system calls that no safe library offers. The parent side must
 //! never look at what a message says.
 
+mod alarm;
 mod allocator;
 mod backlog;
 mod budget;

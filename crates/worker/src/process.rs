@@ -36,6 +36,9 @@ pub(crate) fn copy_of_this_process() -> io::Result<Option<Pid>> {
 pub(crate) struct CpuClock(libc::clockid_t);
 
 impl CpuClock {
+    /// That of this process.
+    pub(crate) const OWN: Self = Self(libc::CLOCK_PROCESS_CPUTIME_ID);
+
     pub(crate) fn of(pid: Pid) -> io::Result<Self> {
         let mut clock: libc::clockid_t = 0;
         // SAFETY: `clock` is valid for writing for the duration of the call.

@@ -75,6 +75,14 @@ const LIST: &[Allowed] = &[
     (libc::SYS_futex, &[]),
     // Seeds of hash maps.
     (libc::SYS_getrandom, &[]),
+    // An alarm goes off when the message takes long: it is set …
+    (libc::SYS_setitimer, &[&[(0, Must::Be(libc::ITIMER_REAL))]]),
+    // … looks at this process's CPU clock …
+    (libc::SYS_clock_gettime, &[&[(0, Must::Be(libc::CLOCK_PROCESS_CPUTIME_ID))]]),
+    // … and has the cell sleep for a moment.
+    (libc::SYS_nanosleep, &[]),
+    // Stopped and continued meanwhile, it sleeps on: the kernel has it ask for that.
+    (libc::SYS_restart_syscall, &[]),
     // The end, with a status that says why.
     (libc::SYS_exit_group, &[]),
     // The handler of SIGSEGV and SIGBUS that tells a stack overflow from other

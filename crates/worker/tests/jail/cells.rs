@@ -7,12 +7,14 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use lazaret_envelope::{Address, ByteSize, Cause, Transaction};
 use lazaret_route::{Globs, RouteConfig};
 use lazaret_worker::{BUILT_IN_MESSAGE, Fate, JailMode, Specimen, WorkersConfig};
 use libtest_mimic::{Failed, Trial};
-use rustix::process::{Pid, Signal, kill_process};
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
 /// First argument of a program that starts a cell where a system call is lacking.
@@ -24,6 +26,7 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("cell::free when asked for", free),
         Trial::test("cell::of a template that makes few copies", few_copies),
         Trial::test("cell::of a new template when one was killed", killed_template),
+        Trial::test("cell::stopped while it makes way", stopped),
         Trial::test("cell::least memory is enough for the built-in message", least_memory),
         Trial::test("cell::without Landlock", without_landlock),
         Trial::test("cell::without seccomp", without_seccomp),
@@ -124,6 +127,51 @@ fn killed_template() -> Result<(), Failed> {
     Ok(cell.judge()?)
 }
 
+/// A message that takes long has its cell sleep, and be stopped, and go on: that is no
+/// call that ends it.
+fn stopped() -> Result<(), Failed> {
+    let asks = RouteConfig {
+        header: Some(BTreeMap::from([("Subject".to_owned(), "never".to_owned())])),
+        deliver: Some("x".to_owned()),
+        ..RouteConfig::default()
+    };
+    let mut cell = Specimen::start(vec![asks], JailMode::Required)?;
+    let pid = Pid::from_raw(cell.pid().cast_signed()).expect("a process");
+    let process = pidfd_open(pid, PidfdFlags::empty())?;
+    let message = format!("Subject: {}\r\n\r\n", "=?ee?Q?o".repeat(256));
+    let judged = AtomicBool::new(false);
+    let fate = thread::scope(|scope| {
+        scope.spawn(|| {
+            while let Some(state) = state_of(pid).filter(|_| !judged.load(Ordering::Relaxed)) {
+                // While it waits for the message, and then while it makes way.
+                if state == 'S' && pidfd_send_signal(&process, Signal::STOP).is_ok() {
+                    while state_of(pid).is_some_and(|state| state == 'S') {}
+                    // Fails only where the cell has ended, as the judgment does then.
+                    let _ = pidfd_send_signal(&process, Signal::CONT);
+                }
+            }
+        });
+        let fate = cell.judge_message(&to_postmaster(), message.as_bytes());
+        judged.store(true, Ordering::Relaxed);
+        fate
+    });
+    match fate? {
+        Fate::Verdict(_) => Ok(()),
+        fate => Err(format!("{fate:?}").into()),
+    }
+}
+
+/// How a process is: a letter of proc_pid_stat(5); none if it is no more.
+fn state_of(pid: Pid) -> Option<char> {
+    let stat = fs::read_to_string(format!("/proc/{}/stat", pid.as_raw_pid())).ok()?;
+    stat.rsplit_once(") ")?.1.chars().next()
+}
+
+fn to_postmaster() -> Transaction {
+    let to: Address = "postmaster@localhost".parse().expect("an address");
+    Transaction { recipients: vec![to.into()], ..Transaction::default() }
+}
+
 /// The least memory that can be configured is enough for the least of mail, with
 /// some to spare, and not for nothing at all.
 fn least_memory() -> Result<(), Failed> {
@@ -134,9 +182,7 @@ fn least_memory() -> Result<(), Failed> {
         let never = Some(Globs::One("application/x-never".to_owned()));
         let asks = RouteConfig { part_type: never, deliver: Some("x".to_owned()), ..RouteConfig::default() };
         let mut cell = Specimen::start_at(Path::new("/proc/self/exe"), vec![asks], config)?;
-        let to: Address = "postmaster@localhost".parse().expect("an address");
-        let transaction = Transaction { recipients: vec![to.into()], ..Transaction::default() };
-        Ok(cell.judge_message(&transaction, BUILT_IN_MESSAGE.as_bytes())?)
+        Ok(cell.judge_message(&to_postmaster(), BUILT_IN_MESSAGE.as_bytes())?)
     };
     assert!(matches!(judge(least / 2)?, Fate::Verdict(_)), "{:?}", judge(least / 2)?);
     assert!(matches!(judge(least / 64)?, Fate::Fault(Cause::Memory, _)), "{:?}", judge(least / 64)?);
