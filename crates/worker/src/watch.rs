@@ -59,7 +59,7 @@ const ONCE_MORE: Duration = Duration::from_micros(300);
 /// Once it is slow, how many times as long again takes what is no bad luck: a benign
 /// message whose processor was taken from it by another machine's has answered by
 /// then.
-const VERY_SLOW_FACTOR: u32 = 4;
+const VERY_SLOW_FACTOR: u32 = 2;
 
 /// How many times longer a slow message may take on the clock: behind all others it
 /// has a small share of the time, and that is not its fault.
@@ -87,7 +87,9 @@ impl Watch {
             (None | Some(Duration::ZERO), _) => Err(Over::Cpu),
             (_, None | Some(Duration::ZERO)) => Err(Over::Wall),
             (Some(cpu), Some(wall)) if self.slow.is_some() => {
-                Ok(cpu.min(wall).max(SLOW_WAIT_MIN).min(self.share.left()))
+                let wait = cpu.min(wall).max(SLOW_WAIT_MIN).min(self.share.left());
+                let until_very_slow = self.until_very_slow(used).filter(|_| !self.share.rests);
+                Ok(until_very_slow.map_or(wait, |until| wait.min(until.max(GOES_ON))))
             }
             (Some(cpu), Some(wall)) => {
                 let until_slow = self.late.or(self.allowance.slow).map_or(Duration::MAX, |slow| {
@@ -97,6 +99,13 @@ impl Watch {
                 Ok(cpu.min(wall).min(until_slow).min(until_late).max(WAIT_MIN))
             }
         }
+    }
+
+    /// CPU time until a slow message has taken too long for bad luck; none once it has.
+    fn until_very_slow(&self, used: Duration) -> Option<Duration> {
+        let (limit, before) = (self.allowance.slow?, self.slow?);
+        let until = (before + limit * VERY_SLOW_FACTOR).saturating_sub(used);
+        (until > Duration::ZERO).then_some(until)
     }
 
     /// CPU time that the message has used.
@@ -133,9 +142,7 @@ impl Watch {
         let used = self.used(cpu);
         let lingers = !std::mem::replace(&mut self.lingers, true);
         match (self.allowance.slow, self.slow) {
-            (Some(limit), Some(before)) if used.saturating_sub(before) >= limit * VERY_SLOW_FACTOR => {
-                Some(Delay::TakesVeryLong)
-            }
+            (Some(_), Some(_)) if self.until_very_slow(used).is_none() => Some(Delay::TakesVeryLong),
             (Some(_), Some(_)) => Some(Delay::TakesLong),
             (Some(_), None) if self.started.elapsed() >= SLOW_WALL => Some(Delay::TakesLong),
             (Some(limit), None) if self.late.is_none() && used >= limit + FOUND_LATE => {
@@ -205,7 +212,7 @@ mod tests {
             }
             delay
         };
-        [limit / 2, limit, limit * 2, limit * 10].map(told).to_vec()
+        [limit / 2, limit, limit * 3 / 2, limit * 10].map(told).to_vec()
     }
 
     #[test]
@@ -219,6 +226,17 @@ mod tests {
         assert_eq!(watch.delay(late + ONCE_MORE), Some(Delay::TakesLong), "it goes on all the same");
         let mut watch = Watch::new(Duration::ZERO, Allowance::new(BUDGET, 1000));
         assert_eq!(watch.delay(limit), Some(Delay::TakesLong), "found in time");
+    }
+
+    #[test]
+    fn a_second_look_is_soon_over_when_it_is_its_turn() {
+        let mut watch =
+            Watch::new(Duration::ZERO, Allowance { behind: true, ..Allowance::new(BUDGET, 1 << 20) });
+        assert_eq!(watch.turns(Turn::Its), None);
+        let limit = watch.allowance.slow.unwrap();
+        let left = watch.left(Duration::ZERO).unwrap();
+        assert!(left <= limit * VERY_SLOW_FACTOR, "{left:?} until it is asked whether that was enough");
+        assert!(watch.left(limit * VERY_SLOW_FACTOR).unwrap() >= SLOW_WAIT_MIN, "from then on there is time");
     }
 
     #[test]
