@@ -43,7 +43,11 @@ pub(crate) struct HeaderSize {
 pub(crate) fn measure(content: &[u8]) -> HeaderSize {
     let mut size = HeaderSize::default();
     let mut in_addresses = false;
-    for line in content.split_inclusive(|&byte| byte == b'\n') {
+    let mut rest = content;
+    while !rest.is_empty() {
+        let end = memchr::memchr(b'\n', rest).map_or(rest.len(), |newline| newline + 1);
+        let (line, after) = rest.split_at(end);
+        rest = after;
         // RFC 5322 section 2.2.3: a line that starts with a space or tab continues the field.
         let continues = matches!(line[0], b' ' | b'\t');
         if !continues && line.trim_ascii().is_empty() {
@@ -57,7 +61,7 @@ pub(crate) fn measure(content: &[u8]) -> HeaderSize {
             size.hops += usize::from(name.is_some_and(|name| name.eq_ignore_ascii_case(b"Received")));
         }
         if in_addresses {
-            size.address_tokens += line.iter().filter(|byte| matches!(byte, b',' | b';' | b'\\')).count();
+            size.address_tokens += memchr::memchr3_iter(b',', b';', b'\\', line).count();
         }
     }
     size

@@ -151,6 +151,10 @@ const SLOW_BYTES: u64 = 128 << 10;
 /// moment seldom makes one slow.
 const SLOW_CPU_PER_ANY_BYTE: Duration = Duration::from_nanos(2);
 
+/// Smaller messages set no alarm: nearly all of them are judged by the time that one would
+/// be set, and to set it is a tenth of what that costs.
+const ALARM_BYTES_MIN: u64 = 16 << 10;
+
 /// What a cell may do with one message.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Allowance {
@@ -161,6 +165,8 @@ pub(crate) struct Allowance {
     /// CPU time after which it takes long and goes on behind all other mail; `None`
     /// if there is no other to go before it.
     pub(crate) slow: Option<Duration>,
+    /// CPU time after which its cell makes way by itself, if it is to.
+    pub(crate) makes_way: Option<Duration>,
     /// It took long before: it is behind all other mail from the start.
     pub(crate) behind: bool,
 }
@@ -173,8 +179,19 @@ impl Allowance {
             budget,
             space: SPACE_BASE.saturating_add(heap).saturating_add(size),
             slow: Some(slow(size)),
+            makes_way: (size >= ALARM_BYTES_MIN).then(|| slow(size)),
             behind: false,
         }
+    }
+
+    /// For one that is behind all others from the start.
+    pub(crate) fn behind(self) -> Self {
+        Self { makes_way: None, behind: true, ..self }
+    }
+
+    /// For one that has no others to go before it.
+    pub(crate) fn alone(self) -> Self {
+        Self { slow: None, makes_way: None, ..self }
     }
 }
 

@@ -150,13 +150,12 @@ impl Cell {
 
     /// Passes the open message over, behind a limit of address space.
     fn hand_over(&mut self, id: MessageId, message: BorrowedFd<'_>, allowance: Allowance) -> io::Result<()> {
-        let Allowance { budget, space, slow, behind } = allowance;
+        let Allowance { budget, space, makes_way, .. } = allowance;
         if self.space != Some(space) {
             let limit = Rlimit { current: Some(space), maximum: None };
             prlimit(Some(self.child.pid()), Resource::As, limit)?;
             self.space = Some(space);
         }
-        let makes_way = slow.filter(|_| !behind);
         let task = Task { number: self.tasks, id, memory: budget.memory, makes_way };
         passing::send(&self.socket, &task.encode(), [message])
     }

@@ -116,7 +116,13 @@ impl SelfTest {
         let judged = cell.judge(
             (self.id, 1),
             file,
-            Allowance { budget: BUDGET, space: SPACE + self.size, slow: None, behind: false },
+            Allowance {
+                budget: BUDGET,
+                space: SPACE + self.size,
+                slow: None,
+                makes_way: None,
+                behind: false,
+            },
             stop,
             &mut |_| Ok(Turn::Its),
         );

@@ -230,8 +230,7 @@ mod tests {
 
     #[test]
     fn a_second_look_is_soon_over_when_it_is_its_turn() {
-        let mut watch =
-            Watch::new(Duration::ZERO, Allowance { behind: true, ..Allowance::new(BUDGET, 1 << 20) });
+        let mut watch = Watch::new(Duration::ZERO, Allowance::new(BUDGET, 1 << 20).behind());
         assert_eq!(watch.turns(Turn::Its), None);
         let limit = watch.allowance.slow.unwrap();
         let left = watch.left(Duration::ZERO).unwrap();
@@ -241,7 +240,7 @@ mod tests {
 
     #[test]
     fn one_that_is_behind_others_rests_soon() {
-        let behind = Allowance { behind: true, ..Allowance::new(BUDGET, 1000) };
+        let behind = Allowance::new(BUDGET, 1000).behind();
         let mut watch = Watch::new(Duration::ZERO, behind);
         assert!(watch.left(Duration::ZERO).unwrap() <= GOES_ON, "before anybody was asked whose turn it is");
         watch.share.since -= GOES_ON;
@@ -254,12 +253,8 @@ mod tests {
         let (lingers, long, very) =
             (Some(Delay::Lingers), Some(Delay::TakesLong), Some(Delay::TakesVeryLong));
         assert_eq!(delays(allowance), [lingers, long, long, very], "however late it is looked at");
-        assert_eq!(delays(Allowance { slow: None, ..allowance }), [lingers, None, None, None]);
-        assert_eq!(
-            delays(Allowance { behind: true, ..allowance }),
-            [long, long, long, very],
-            "from the start"
-        );
+        assert_eq!(delays(allowance.alone()), [lingers, None, None, None]);
+        assert_eq!(delays(allowance.behind()), [long, long, long, very], "from the start");
     }
 
     #[test]

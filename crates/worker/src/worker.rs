@@ -269,11 +269,12 @@ impl Worker {
                 trial.take().into_iter().for_each(|trial: Trial<'_>| trial.gives_way(gave))
             })
         };
-        let mut allowance = Allowance::new(budget, whole);
-        allowance.behind = again;
-        if pace == Pace::Alone {
-            allowance.slow = None;
-        }
+        let allowance = Allowance::new(budget, whole);
+        let allowance = match pace {
+            Pace::Second | Pace::Slow => allowance.behind(),
+            Pace::Alone => allowance.alone(),
+            Pace::Quick | Pace::Lingering => allowance,
+        };
         let mut attempts: Option<Vec<Attempt>> = None;
         let (mut tries, mut untaken) = (0, 0);
         loop {

@@ -138,7 +138,8 @@ fn stopped() -> Result<(), Failed> {
     let mut cell = Specimen::start(vec![asks], JailMode::Required)?;
     let pid = Pid::from_raw(cell.pid().cast_signed()).expect("a process");
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let message = format!("Subject: {}\r\n\r\n", "=?ee?Q?o".repeat(256));
+    let body = "text\r\n".repeat(4 << 10);
+    let message = format!("Subject: {}\r\n\r\n{body}", "=?ee?Q?o".repeat(400));
     let judged = AtomicBool::new(false);
     let fate = thread::scope(|scope| {
         scope.spawn(|| {
