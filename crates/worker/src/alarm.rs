@@ -39,8 +39,8 @@ pub(crate) fn install() -> io::Result<()> {
     // SAFETY: all zeros are a `sigaction`: no handler, no flags, an empty set.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = rings as extern "C" fn(libc::c_int) as libc::sighandler_t;
-    // On the stack for signals: the other one may be nearly full.
-    action.sa_flags = libc::SA_RESTART | libc::SA_ONSTACK;
+    // On the parser's stack, which is larger by far than the one for signals.
+    action.sa_flags = libc::SA_RESTART;
     // SAFETY: `action` is valid, and its handler does only what signal-safety(7) allows.
     match unsafe { libc::sigaction(libc::SIGALRM, &raw const action, std::ptr::null_mut()) } {
         0 => Ok(()),

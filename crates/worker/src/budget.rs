@@ -151,8 +151,8 @@ const SLOW_BYTES: u64 = 128 << 10;
 /// moment seldom makes one slow.
 const SLOW_CPU_PER_ANY_BYTE: Duration = Duration::from_nanos(2);
 
-/// Smaller messages set no alarm: nearly all of them are judged by the time that one would
-/// be set, and to set it is a tenth of what that costs.
+/// Smaller messages set no alarm: few of them are poison, and most of those that a bad
+/// moment makes late are judged before their worker has a processor to look.
 const ALARM_BYTES_MIN: u64 = 16 << 10;
 
 /// What a cell may do with one message.
