@@ -11,7 +11,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread::{self, JoinHandle};
 
-use crossbeam_channel::Receiver;
+use crossbeam_channel::{Receiver, Select};
 use lazaret_delivery::{Delivery, Job, TransportId};
 use lazaret_route::{Action, RouteId, RouteTable};
 use lazaret_worker::{Routed, Way};
@@ -55,7 +55,7 @@ impl Dispatch {
     /// Hands on until the workers are gone.
     pub fn start(self, routed: Receiver<Routed>) -> io::Result<JoinHandle<()>> {
         thread::Builder::new().name("dispatch".into()).spawn(move || {
-            for Routed { outbound, way } in routed {
+            while let Some(Routed { outbound, way }) = next(&routed) {
                 let id = outbound.name().id;
                 let transports = self.transports(&way);
                 match transports {
@@ -68,4 +68,15 @@ impl Dispatch {
             }
         })
     }
+}
+
+/// The next one; `None` if there will be no more.
+///
+/// [`Receiver::recv`] gives up the processor some times before it sleeps. On a machine
+/// under load its turn comes back after milliseconds, in which a message waits that came
+/// at once; so this sleeps, and is woken up by whoever sends.
+fn next(routed: &Receiver<Routed>) -> Option<Routed> {
+    let mut select = Select::new();
+    select.recv(routed);
+    select.select().recv(routed).ok()
 }
