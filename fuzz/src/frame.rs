@@ -6,7 +6,7 @@
 //! sends. The number of recipients must never come from it.
 
 use lazaret_route::{RouteTable, Verdict};
-use lazaret_worker::frame::{Answer, AnswerHead, Setup, Task, encode_answer};
+use lazaret_worker::frame::{Answer, AnswerHead, Said, Setup, Task, encode_answer, left, takes_long};
 
 /// Longest text of a fault that a frame may announce, in bytes.
 const FAULT_BYTES_MAX: usize = 512;
@@ -35,8 +35,13 @@ fn answer(data: &[u8], recipients: usize, routes: usize) {
     assert!(length <= FAULT_BYTES_MAX.max(2 * recipients), "no more is read than the task allows");
     let Some(body) = body.get(..length) else { return };
     let (peak, retire) = (head.peak, head.retire);
-    let answer = head.complete(body.to_vec());
-    match &answer {
+    let said = head.complete(body.to_vec());
+    let answer = match &said {
+        Said::Answer(answer) => answer,
+        Said::TakesLong => return same(&takes_long(task), task, &said),
+        Said::Left => return same(&left(task, peak, retire), task, &said),
+    };
+    match answer {
         Answer::Verdict(bytes) => {
             assert!(length <= 2 * recipients, "a verdict has two bytes a recipient");
             if let Ok(verdict) = Verdict::decode(bytes, recipients, routes) {
@@ -47,13 +52,18 @@ fn answer(data: &[u8], recipients: usize, routes: usize) {
             assert!(["limit", "tree"].contains(&cause.word()), "{cause}: {text}");
         }
     }
-    let again = encode_answer(task, peak, retire, &answer);
+    let again = encode_answer(task, peak, retire, answer);
     let (head, body) = again.split_first_chunk().expect("it has a head");
     let (head, length) = AnswerHead::decode(head, task, recipients).expect("what we write is read");
     assert_eq!((head.peak, head.retire, length), (peak, retire, body.len()));
     if !body.contains(&b'\\') {
-        assert_eq!(head.complete(body.to_vec()), answer);
+        assert_eq!(head.complete(body.to_vec()), said);
     }
+}
+
+fn same(word: &[u8; AnswerHead::BYTES], task: u64, said: &Said) {
+    let (head, length) = AnswerHead::decode(word, task, 0).expect("what we write is read");
+    assert_eq!((length, &head.complete(Vec::new())), (0, said), "a word has nothing behind it");
 }
 
 fn sound(verdict: &Verdict, bytes: &[u8], recipients: usize, routes: usize) {

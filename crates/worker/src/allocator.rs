@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicPtr, Ordering};
 
 use crate::page::Page;
 use crate::process::exit_now;
+use crate::relief::InAllocator;
 
 /// Exit status of a cell that went over its memory budget.
 pub(crate) const EXIT_MEMORY: i32 = 77;
@@ -111,25 +112,32 @@ fn checked(pointer: *mut u8, bytes: usize) -> *mut u8 {
     pointer
 }
 
+/// Calls the system's allocator; in a cell no thread is left behind in the midst of it,
+/// with its lock.
+fn inside<T>(call: impl FnOnce() -> T) -> T {
+    let _inside = COUNTING.load(Ordering::Relaxed).then(InAllocator::enter);
+    call()
+}
+
 // SAFETY: every call goes to `System` with the layout that it came with, and
 // its pointer is returned as it is; the counters are atomics and allocate nothing.
 unsafe impl GlobalAlloc for Allocator {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
         // SAFETY: the caller keeps `GlobalAlloc::alloc`'s contract, which is `System`'s.
-        checked(unsafe { System.alloc(layout) }, layout.size())
+        checked(inside(|| unsafe { System.alloc(layout) }), layout.size())
     }
 
     unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
         grow(layout.size());
         // SAFETY: as above.
-        checked(unsafe { System.alloc_zeroed(layout) }, layout.size())
+        checked(inside(|| unsafe { System.alloc_zeroed(layout) }), layout.size())
     }
 
     unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
         shrink(layout.size());
         // SAFETY: the pointer came from `System` by way of `alloc`, with this layout.
-        unsafe { System.dealloc(pointer, layout) }
+        inside(|| unsafe { System.dealloc(pointer, layout) })
     }
 
     unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
@@ -138,7 +146,7 @@ unsafe impl GlobalAlloc for Allocator {
             grow(new_size - layout.size());
         }
         // SAFETY: the pointer came from `System` by way of `alloc`, with this layout.
-        let new = unsafe { System.realloc(pointer, layout, new_size) };
+        let new = inside(|| unsafe { System.realloc(pointer, layout, new_size) });
         if new_size < layout.size() && !new.is_null() {
             shrink(layout.size() - new_size);
         }

@@ -12,6 +12,7 @@ use lazaret_route::Limits;
 use serde::{Deserialize, Serialize};
 
 use crate::bypass::Faults;
+use crate::cell::STACKS_BYTES;
 use crate::jail::JailMode;
 
 /// The `[workers]` table.
@@ -131,29 +132,24 @@ impl WorkersConfig {
 /// count is of bytes asked for, and what the process holds for them is more.
 const SPACE_PER_HEAP: u64 = 4;
 
-/// Address space of a cell without a message: program, libraries, stacks, and
-/// the arenas that the C library reserves.
+/// Address space of a cell without a message, beside its stacks: program, libraries, the
+/// arenas that the C library reserves, and what messages that were left hold.
 const SPACE_BASE: u64 = 512 << 20;
 
 /// CPU time after which a message is slow. Of 1,259 benign ones, parsed whole, half
 /// take 0.1 ms and one in a hundred 0.3 ms.
-const SLOW_CPU: Duration = Duration::from_micros(600);
+const SLOW_CPU: Duration = Duration::from_micros(500);
 
 /// … plus this for each of its first bytes: where header fields and small parts are all of
-/// it, the dearest benign one takes 6 ns for each in all, and up to 13 in a bad moment …
-const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(10);
+/// it, the dearest benign one takes 6 ns for each in all …
+const SLOW_CPU_PER_BYTE: Duration = Duration::from_nanos(8);
 
 /// … which are these …
 const SLOW_BYTES: u64 = 128 << 10;
 
 /// … or this for each of all bytes, if that is more: a large attachment in base64 takes
-/// 1.6 ns. All but one of those benign ones stay below half of the sum, so that a bad
-/// moment seldom makes one slow.
+/// 1.6 ns. Of a thousand benign ones 998 stay below half of the sum.
 const SLOW_CPU_PER_ANY_BYTE: Duration = Duration::from_nanos(2);
-
-/// Smaller messages set no alarm: few of them are poison, and most of those that a bad
-/// moment makes late are judged before their worker has a processor to look.
-const ALARM_BYTES_MIN: u64 = 16 << 10;
 
 /// What a cell may do with one message.
 #[derive(Debug, Clone, Copy)]
@@ -165,8 +161,6 @@ pub(crate) struct Allowance {
     /// CPU time after which it takes long and goes on behind all other mail; `None`
     /// if there is no other to go before it.
     pub(crate) slow: Option<Duration>,
-    /// CPU time after which its cell makes way by itself, if it is to.
-    pub(crate) makes_way: Option<Duration>,
     /// It took long before: it is behind all other mail from the start.
     pub(crate) behind: bool,
 }
@@ -177,21 +171,26 @@ impl Allowance {
         let heap = budget.memory.saturating_mul(SPACE_PER_HEAP);
         Self {
             budget,
-            space: SPACE_BASE.saturating_add(heap).saturating_add(size),
+            space: (SPACE_BASE + STACKS_BYTES).saturating_add(heap).saturating_add(size),
             slow: Some(slow(size)),
-            makes_way: (size >= ALARM_BYTES_MIN).then(|| slow(size)),
             behind: false,
         }
     }
 
     /// For one that is behind all others from the start.
     pub(crate) fn behind(self) -> Self {
-        Self { makes_way: None, behind: true, ..self }
+        Self { behind: true, ..self }
     }
 
     /// For one that has no others to go before it.
     pub(crate) fn alone(self) -> Self {
-        Self { slow: None, makes_way: None, ..self }
+        Self { slow: None, ..self }
+    }
+
+    /// CPU time after which its cell is to say that it takes long, if it has to make way
+    /// then.
+    pub(crate) fn makes_way(&self) -> Option<Duration> {
+        self.slow.filter(|_| !self.behind)
     }
 }
 
@@ -222,7 +221,7 @@ mod tests {
     #[test]
     fn a_message_is_slow_later_the_larger_it_is() {
         let micros = |size| slow(size).as_micros();
-        assert_eq!([0, 1000, 128 << 10, 1 << 20].map(micros), [600, 610, 1910, 2697]);
+        assert_eq!([0, 1000, 128 << 10, 1 << 20].map(micros), [500, 508, 1548, 2597]);
         assert!(slow(u64::MAX) > slow(50 << 20), "however large");
     }
 }

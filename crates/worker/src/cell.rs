@@ -3,16 +3,20 @@
 //! A copy of the [template](crate::template), it has two descriptors, a socket to
 //! its worker and the shared page, shuts its jail ([`jail`]), and only then gets
 //! messages: for each task the descriptor of one. It reads the message, judges it,
-//! gives everything back, and only then answers. What goes wrong in it ends it; it
-//! must never try to recover, and never make a system call that is not on the
-//! jail's list.
+//! gives everything back, and only then answers. A message that takes long it can
+//! leave ([`relief`]). What goes wrong in it ends it; it must never try to recover,
+//! and never make a system call that is not on the jail's list.
 
+use std::convert::Infallible;
 use std::ffi::CStr;
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
+use std::sync::Barrier;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
 
 use lazaret_envelope::{Envelope, Line, Stage};
 use lazaret_route::{Facts, FactsError, Limits, RouteTable, Verdict};
@@ -20,11 +24,12 @@ use memmap2::{Mmap, MmapOptions};
 
 use crate::alarm::{self, Alarm};
 use crate::allocator;
-use crate::frame::{Answer, Setup, Task, encode_answer};
+use crate::frame::{self, Answer, Setup, Task, encode_answer};
 use crate::jail;
 use crate::page::{Page, SharedPage};
 use crate::passing;
 use crate::process::exit_now;
+use crate::relief::{self, Leavable};
 
 /// Exit status of a cell that panicked.
 pub(crate) const EXIT_PANIC: i32 = 78;
@@ -35,6 +40,17 @@ pub(crate) const EXIT_PROTOCOL: i32 = 79;
 /// A cell that holds so much more than before its message wants to be replaced.
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
 
+/// One that holds more than this for messages that it left, heap and what is mapped, wants
+/// to be replaced, too.
+pub(crate) const LEFT_BYTES_MAX: u64 = 8 << 20;
+
+/// Stack of a thread that parses, in bytes: so much that the heap budget of any message
+/// is used up before the parser's recursion fills it.
+pub(crate) const STACK_BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 16 << 20 };
+
+/// Address space for the stacks of a cell.
+pub(crate) const STACKS_BYTES: u64 = (relief::THREADS * STACK_BYTES) as u64;
+
 /// Messages of this size and more are mapped, smaller ones are read.
 const MAP_BYTES_MIN: u64 = 64 << 10;
 
@@ -42,17 +58,56 @@ const MAP_BYTES_MIN: u64 = 64 << 10;
 const NAME: &CStr = c"lazaret-cell";
 
 /// The life of a cell: it ends when the worker closes the socket.
-pub(crate) fn run(socket: UnixStream, memory: OwnedFd, table: &RouteTable, setup: &Setup) -> io::Result<()> {
+pub(crate) fn run(
+    socket: &UnixStream,
+    memory: OwnedFd,
+    table: &RouteTable,
+    setup: &Setup,
+) -> io::Result<Infallible> {
     rustix::thread::set_name(NAME)?;
-    let tied = jail::tie(&socket)?;
+    let tied = jail::tie(socket)?;
     let page = SharedPage::map(&memory)?.leak();
     // Here, and not by the jail, which closes whatever nobody owns.
     drop(memory);
     allocator::count_for(page);
-    alarm::install()?;
+    alarm::install(socket)?;
+    relief::install()?;
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
-    page.set_jail(jail::build(setup.jail, tied).shut());
-    serve(socket, page, table, &setup.limits)
+    let (mapped, left) = (AtomicU64::new(0), AtomicU64::new(0));
+    let duty = Duty { socket, page, table, limits: &setup.limits, mapped, left };
+    let jail = jail::build(setup.jail, tied);
+    // Behind the door no thread can be started any more, nor end its start.
+    let (started, duty) = (&Barrier::new(relief::THREADS), &duty);
+    thread::scope(|scope| {
+        for number in 1..relief::THREADS {
+            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || {
+                started.wait();
+                relief::wait_for_duty(number);
+                end(duty.take_over().and_then(|()| duty.serve()))
+            })?;
+        }
+        started.wait();
+        page.set_jail(jail.shut());
+        relief::begin();
+        end(duty.serve())
+    })
+}
+
+/// Ends the cell, with all its threads.
+fn end(served: io::Result<()>) -> ! {
+    exit_now(served.map_or(EXIT_PROTOCOL, |()| 0))
+}
+
+/// What the thread on duty has to do, one after the other.
+struct Duty<'a> {
+    socket: &'a UnixStream,
+    page: &'static Page,
+    table: &'a RouteTable,
+    limits: &'a Limits,
+    /// Bytes that are mapped for the message in hand.
+    mapped: AtomicU64,
+    /// Bytes that messages hold which were left.
+    left: AtomicU64,
 }
 
 /// Leaves the panic's message on the page and ends the cell: nothing unwinds.
@@ -64,47 +119,64 @@ fn on_panic(page: &Page, info: &PanicHookInfo<'_>) -> ! {
     exit_now(EXIT_PANIC)
 }
 
-/// Answers tasks until the worker closes the socket.
-fn serve(mut socket: UnixStream, page: &'static Page, table: &RouteTable, limits: &Limits) -> io::Result<()> {
-    while let Some((task, [file])) = passing::receive(&socket)? {
-        let task = Task::decode(&task);
-        page.take(task.number);
-        allocator::begin(task.memory);
-        let alarm = task.makes_way.map(Alarm::set);
-        let answer = judge(table, limits, page, task, file)?;
-        drop(alarm);
-        page.set_stage(Stage::TearDown);
-        let (peak, left) = allocator::end();
-        page.set_peak(peak);
-        page.set_stage(Stage::Answer);
-        let retire = left > GROWTH_BYTES_MAX;
-        socket.write_all(&encode_answer(task.number, peak, retire, &answer))?;
-        if retire {
-            break;
+impl Duty<'_> {
+    /// Answers tasks until the worker closes the socket.
+    fn serve(&self) -> io::Result<()> {
+        let Self { mut socket, page, .. } = *self;
+        while let Some((task, [file])) = passing::receive(socket)? {
+            let task = Task::decode(&task);
+            page.take(task.number);
+            allocator::begin(task.memory);
+            let alarm = task.makes_way.map(|after| Alarm::set(after, task.number));
+            let answer = self.judge(task, file)?;
+            drop(alarm);
+            page.set_stage(Stage::TearDown);
+            let (peak, left) = allocator::end();
+            page.set_peak(peak);
+            page.set_stage(Stage::Answer);
+            let retire = left > GROWTH_BYTES_MAX;
+            socket.write_all(&encode_answer(task.number, peak, retire, &answer))?;
+            if retire {
+                break;
+            }
         }
+        socket.shutdown(Shutdown::Both)
     }
-    socket.shutdown(Shutdown::Both)
-}
 
-/// Judges one message; whatever it took is given back on return, but for what
-/// the parser can't give back without recursion.
-fn judge(table: &RouteTable, limits: &Limits, page: &Page, task: Task, file: OwnedFd) -> io::Result<Answer> {
-    page.set_stage(Stage::Read);
-    let bytes = Bytes::of(file)?;
-    let bytes = bytes.as_slice();
-    let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
-    let (envelope, offset) = Envelope::parse(bytes).map_err(|error| invalid(error.to_string()))?;
-    if envelope.id != task.id {
-        return Err(invalid(format!("asked about {}, given {}", task.id, envelope.id)));
+    /// Says that the message of the thread before was left.
+    fn take_over(&self) -> io::Result<()> {
+        let Self { mut socket, page, .. } = *self;
+        let (peak, heap) = allocator::end();
+        let held = heap.saturating_add(self.mapped.load(Ordering::Relaxed));
+        let left = self.left.fetch_add(held, Ordering::Relaxed).saturating_add(held);
+        let retire = left > LEFT_BYTES_MAX || relief::is_last();
+        socket.write_all(&frame::left(page.task(), peak, retire))
     }
-    page.set_stage(Stage::Route);
-    let mut observe = |stage| page.set_stage(stage);
-    let mut facts = Facts::new(&bytes[offset..], limits, &mut observe);
-    let judged: Result<Verdict, FactsError> = table.judge(&envelope.transaction, &mut facts);
-    Ok(match judged {
-        Ok(verdict) => Answer::Verdict(verdict.encode()),
-        Err(error) => Answer::Fault(error.cause(), Line::escaped(error.to_string())),
-    })
+
+    /// Judges one message; whatever it took is given back on return, but for what
+    /// the parser can't give back without recursion.
+    fn judge(&self, task: Task, file: OwnedFd) -> io::Result<Answer> {
+        let Self { page, table, limits, .. } = *self;
+        page.set_stage(Stage::Read);
+        let bytes = Bytes::of(file)?;
+        self.mapped.store(bytes.mapped(), Ordering::Relaxed);
+        let bytes = bytes.as_slice();
+        let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
+        let (envelope, offset) = Envelope::parse(bytes).map_err(|error| invalid(error.to_string()))?;
+        if envelope.id != task.id {
+            return Err(invalid(format!("asked about {}, given {}", task.id, envelope.id)));
+        }
+        page.set_stage(Stage::Route);
+        // No descriptor is open any more but the cell's own.
+        let _leavable = Leavable::begin();
+        let mut observe = |stage| page.set_stage(stage);
+        let mut facts = Facts::new(&bytes[offset..], limits, &mut observe);
+        let judged: Result<Verdict, FactsError> = table.judge(&envelope.transaction, &mut facts);
+        Ok(match judged {
+            Ok(verdict) => Answer::Verdict(verdict.encode()),
+            Err(error) => Answer::Fault(error.cause(), Line::escaped(error.to_string())),
+        })
+    }
 }
 
 /// A message's file in memory.
@@ -142,6 +214,14 @@ impl Bytes {
             }
         }
         Ok(bytes)
+    }
+
+    /// How many are no heap.
+    fn mapped(&self) -> u64 {
+        match self {
+            Self::Read(_) => 0,
+            Self::Mapped(map) => map.len() as u64,
+        }
     }
 
     fn as_slice(&self) -> &[u8] {

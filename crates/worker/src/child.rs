@@ -7,15 +7,15 @@
 use std::io::{self, Read};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::net::UnixStream;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lazaret_envelope::{Line, MessageId, Stage, Usage};
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
-use rustix::process::{Resource, Rlimit, prlimit, setpriority_process};
+use rustix::process::{Resource, Rlimit, prlimit};
 
 use crate::budget::Allowance;
 use crate::fault::Ending;
-use crate::frame::{Answer, AnswerHead, Task};
+use crate::frame::{Answer, AnswerHead, Said, Task};
 use crate::jail::JailState;
 use crate::offspring::Offspring;
 use crate::page::SharedPage;
@@ -24,10 +24,9 @@ use crate::slow::{Delay, GivesWay, Slow};
 use crate::stop::Stop;
 use crate::watch::{Over, Watch};
 
-/// The lowest priority of setpriority(2). SCHED_IDLE is lower still and harms others
-/// more: Linux takes a processor with nothing else on it for an idle one, has others
-/// wake up there, and then lets them wait for the next tick, 4 ms on many a kernel.
-const LOWEST_PRIORITY: i32 = 19;
+/// How long a cell may take to leave its message before it is ended: far more than it
+/// does, on a machine under load.
+const LEAVE_TIME_MAX: Duration = Duration::from_millis(20);
 
 /// Why there is no cell.
 #[derive(Debug, thiserror::Error)]
@@ -71,7 +70,8 @@ pub(crate) enum Ended {
     Nonsense(String),
     /// With a request to stop.
     Stopped,
-    /// Because it took long, and others that do had all the places.
+    /// Because it took long, and others that do had all the places; its cell may have
+    /// left it and live.
     GaveWay(GivesWay),
 }
 
@@ -118,7 +118,7 @@ impl Cell {
         self.tasks += 1;
         let mut watch = Watch::new(self.child.cpu(), allowance);
         if watch.is_slow() {
-            self.run_last();
+            self.child.run_last();
         }
         let (ended, head) = match self.hand_over(id, message, allowance) {
             Ok(()) => self.watch(&mut watch, recipients, stop, slow),
@@ -128,15 +128,13 @@ impl Cell {
     }
 
     fn judged(mut self, ended: Ended, head: Option<AnswerHead>, watch: &Watch) -> Judged {
-        let answered = matches!(ended, Ended::Answered(_));
-        if !answered {
+        if head.is_none() {
             self.child.end();
         }
         let cpu = watch.used(self.child.cpu());
         let page = self.page.page();
         let taken = page.task() == self.tasks;
-        let memory =
-            if answered { head.map(|head| head.peak) } else { Some(page.peak()).filter(|&peak| peak > 0) };
+        let memory = head.map(|head| head.peak).or_else(|| Some(page.peak()).filter(|&peak| peak > 0));
         Judged {
             ended,
             usage: Usage { memory, cpu: Some(cpu), wall: watch.elapsed() },
@@ -144,18 +142,19 @@ impl Cell {
             note: page.note().filter(|_| taken),
             taken,
             // A slow message's cell has the lowest priority for ever.
-            cell: head.is_some_and(|head| answered && !head.retire && !watch.is_slow()).then_some(self),
+            cell: head.is_some_and(|head| !head.retire && !watch.is_slow()).then_some(self),
         }
     }
 
     /// Passes the open message over, behind a limit of address space.
     fn hand_over(&mut self, id: MessageId, message: BorrowedFd<'_>, allowance: Allowance) -> io::Result<()> {
-        let Allowance { budget, space, makes_way, .. } = allowance;
+        let Allowance { budget, space, .. } = allowance;
         if self.space != Some(space) {
             let limit = Rlimit { current: Some(space), maximum: None };
             prlimit(Some(self.child.pid()), Resource::As, limit)?;
             self.space = Some(space);
         }
+        let makes_way = allowance.makes_way();
         let task = Task { number: self.tasks, id, memory: budget.memory, makes_way };
         passing::send(&self.socket, &task.encode(), [message])
     }
@@ -182,8 +181,12 @@ impl Cell {
                 Err(error) => return (Ended::Nonsense(format!("poll failed: {error}")), None),
             };
             if answer {
-                match self.read_answer(&mut bytes, recipients) {
-                    Ok(Some((head, answer))) => return (Ended::Answered(answer), Some(head)),
+                match self.read(&mut bytes, recipients) {
+                    Ok(Some((head, Said::Answer(answer)))) => return (Ended::Answered(answer), Some(head)),
+                    Ok(Some((_, Said::TakesLong))) if watch.says_so() => {}
+                    Ok(Some((_, said))) => {
+                        return (Ended::Nonsense(format!("it said {said:?} unasked")), None);
+                    }
                     Ok(None) => continue,
                     Err(Some(nonsense)) => return (Ended::Nonsense(nonsense), None),
                     Err(None) => return (self.death(), None),
@@ -196,9 +199,33 @@ impl Cell {
                 return (Ended::Stopped, None);
             }
             if let Err(gave) = self.delayed(watch, slow) {
-                return (Ended::GaveWay(gave), None);
+                // One that has come after all others does so for ever: it is ended.
+                let leaves = !watch.is_slow();
+                return if leaves { self.leave(gave, recipients) } else { (Ended::GaveWay(gave), None) };
             }
         }
+    }
+
+    /// Has the cell leave its message, which may have been judged meanwhile.
+    fn leave(&mut self, gave: GivesWay, recipients: usize) -> (Ended, Option<AnswerHead>) {
+        self.child.ask_to_leave();
+        let until = Instant::now() + LEAVE_TIME_MAX;
+        let mut bytes = Vec::new();
+        while let Some(left) = until.checked_duration_since(Instant::now()) {
+            let mut socket = [PollFd::new(&self.socket, PollFlags::IN)];
+            if !poll(&mut socket, Some(&timespec(left))).is_ok_and(|ready| ready > 0) {
+                continue;
+            }
+            match self.read(&mut bytes, recipients) {
+                Ok(Some((head, Said::Answer(answer)))) => return (Ended::Answered(answer), Some(head)),
+                Ok(Some((head, Said::Left))) => return (Ended::GaveWay(gave), Some(head)),
+                // It said so while it was asked.
+                Ok(Some((_, Said::TakesLong)) | None) => {}
+                Err(Some(nonsense)) => return (Ended::Nonsense(nonsense), None),
+                Err(None) => return (self.death(), None),
+            }
+        }
+        (Ended::GaveWay(gave), None)
     }
 
     /// There is no answer yet: who is in whose way?
@@ -210,17 +237,12 @@ impl Cell {
             return Ok(());
         }
         if watch.slows(cpu) {
-            self.run_last();
+            self.child.run_last();
         }
         if let Some(rests) = watch.turns(turn) {
             self.child.rest(rests);
         }
         Ok(())
-    }
-
-    fn run_last(&self) {
-        // Fails only where the cell has ended, which its watch sees at once.
-        let _ = setpriority_process(Some(self.child.pid()), LOWEST_PRIORITY);
     }
 
     fn wait(&self, left: Duration, stop: &Stop) -> io::Result<(bool, bool, bool)> {
@@ -229,11 +251,7 @@ impl Cell {
             PollFd::new(&self.child, PollFlags::IN),
             PollFd::from_borrowed_fd(stop.as_fd(), PollFlags::IN),
         ];
-        let left = Timespec {
-            tv_sec: i64::try_from(left.as_secs()).unwrap_or(i64::MAX),
-            tv_nsec: i64::from(left.subsec_nanos()),
-        };
-        match poll(&mut descriptors, Some(&left)) {
+        match poll(&mut descriptors, Some(&timespec(left))) {
             Err(error) if error != rustix::io::Errno::INTR => return Err(error.into()),
             _ => {}
         }
@@ -241,13 +259,13 @@ impl Cell {
         Ok((ready(0), ready(1), ready(2)))
     }
 
-    /// Reads what is there of the answer: all of it, not yet all, nonsense, or
+    /// Reads what is there of what the cell says: all of it, not yet all, nonsense, or
     /// nothing more because the cell has hung up.
-    fn read_answer(
+    fn read(
         &mut self,
         bytes: &mut Vec<u8>,
         recipients: usize,
-    ) -> Result<Option<(AnswerHead, Answer)>, Option<String>> {
+    ) -> Result<Option<(AnswerHead, Said)>, Option<String>> {
         let have = bytes.len();
         let want = match bytes.first_chunk() {
             None => AnswerHead::BYTES,
@@ -261,7 +279,12 @@ impl Cell {
         bytes.truncate(have + count);
         let Some((head, body)) = bytes.split_first_chunk() else { return Ok(None) };
         let (head, length) = AnswerHead::decode(head, self.tasks, recipients)?;
-        Ok((body.len() == length).then(|| (head, head.complete(body.to_vec()))))
+        if body.len() < length {
+            return Ok(None);
+        }
+        let said = head.complete(body.to_vec());
+        bytes.clear();
+        Ok(Some((head, said)))
     }
 
     /// How a cell that hung up ended. One that hangs up and lives is ended.
@@ -275,5 +298,12 @@ impl Cell {
             Ok(status) => Ended::Died(status.into()),
             Err(error) => Ended::Nonsense(format!("its end can't be told: {error}")),
         }
+    }
+}
+
+fn timespec(time: Duration) -> Timespec {
+    Timespec {
+        tv_sec: i64::try_from(time.as_secs()).unwrap_or(i64::MAX),
+        tv_nsec: i64::from(time.subsec_nanos()),
     }
 }

@@ -1,7 +1,9 @@
 //! What a worker and its cell say to each other over their socket.
 //!
 //! What the routes are is said once, to the template that cells are copies of; a
-//! worker names one task after the other, each with the descriptor of a message. The cell answers each with one frame.
+//! worker names one task after the other, each with the descriptor of a message. The cell
+//! answers each with one frame, and may say before that it takes long. Asked by a signal
+//! to leave a message, it says that it did instead.
 //! Answers are untrusted: their size is limited before they are read, and
 //! whatever is not exactly as expected is an error.
 
@@ -33,7 +35,7 @@ pub struct Task {
     pub id: MessageId,
     /// Heap that it may take, in bytes.
     pub memory: u64,
-    /// CPU time after which the cell is to make way for a moment, if ever.
+    /// CPU time after which the cell is to say that it takes long, if ever.
     pub makes_way: Option<Duration>,
 }
 
@@ -77,7 +79,21 @@ pub enum Answer {
     Fault(Cause, Line),
 }
 
-/// The first bytes of an answer.
+/// What a cell says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Said {
+    /// What became of the message.
+    Answer(Answer),
+    /// It takes long; an answer follows, unless it is left.
+    TakesLong,
+    /// It was left.
+    Left,
+}
+
+/// Length of what is said in a word, and of the head of an answer, in bytes.
+pub const WORD_BYTES: usize = 24;
+
+/// The first bytes of what a cell says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerHead {
     task: u64,
@@ -92,12 +108,14 @@ pub struct AnswerHead {
 const KIND_VERDICT: u8 = 0;
 const KIND_LIMIT: u8 = 1;
 const KIND_TREE: u8 = 2;
+const KIND_TAKES_LONG: u8 = 3;
+const KIND_LEFT: u8 = 4;
 
 /// Longest text of a fault, in bytes.
 const FAULT_BYTES_MAX: usize = 512;
 
 impl AnswerHead {
-    pub const BYTES: usize = 24;
+    pub const BYTES: usize = WORD_BYTES;
 
     fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -125,6 +143,7 @@ impl AnswerHead {
         let most = match head.kind {
             KIND_VERDICT => recipients.saturating_mul(2),
             KIND_LIMIT | KIND_TREE => FAULT_BYTES_MAX,
+            KIND_TAKES_LONG | KIND_LEFT => 0,
             kind => return Err(format!("an answer of unknown kind {kind}")),
         };
         if head.task != task {
@@ -136,14 +155,26 @@ impl AnswerHead {
         }
     }
 
-    /// Puts an answer together from its head and what followed.
-    pub fn complete(self, body: Vec<u8>) -> Answer {
-        match self.kind {
+    /// Puts what is said together from its head and what followed.
+    pub fn complete(self, body: Vec<u8>) -> Said {
+        Said::Answer(match self.kind {
+            KIND_TAKES_LONG => return Said::TakesLong,
+            KIND_LEFT => return Said::Left,
             KIND_LIMIT => Answer::Fault(Cause::Limit, Line::escaped(body)),
             KIND_TREE => Answer::Fault(Cause::Tree, Line::escaped(body)),
             _ => Answer::Verdict(body),
-        }
+        })
     }
+}
+
+/// The bytes that say that a task takes long.
+pub fn takes_long(task: u64) -> [u8; WORD_BYTES] {
+    AnswerHead { task, peak: 0, retire: false, kind: KIND_TAKES_LONG, length: 0 }.encode()
+}
+
+/// The bytes that say that a task was left, with so many bytes of heap.
+pub fn left(task: u64, peak: u64, retire: bool) -> [u8; WORD_BYTES] {
+    AnswerHead { task, peak, retire, kind: KIND_LEFT, length: 0 }.encode()
 }
 
 /// The bytes of an answer.
@@ -183,7 +214,7 @@ mod tests {
             let (head, rest) = bytes.split_first_chunk().unwrap();
             let (head, length) = AnswerHead::decode(head, task, body.len().div_ceil(2)).unwrap();
             prop_assert_eq!((head.peak, head.retire, length), (peak, retire, rest.len()));
-            prop_assert_eq!(head.complete(rest.to_vec()), answer);
+            prop_assert_eq!(head.complete(rest.to_vec()), Said::Answer(answer));
         }
 
         #[test]
@@ -191,6 +222,15 @@ mod tests {
             if let Ok((_, length)) = AnswerHead::decode(&bytes, task, recipients) {
                 prop_assert!(length <= FAULT_BYTES_MAX.max(2 * recipients));
             }
+        }
+    }
+
+    #[test]
+    fn words_round_trip() {
+        for (word, said) in [(takes_long(7), Said::TakesLong), (left(7, 8, true), Said::Left)] {
+            let (head, length) = AnswerHead::decode(&word, 7, 0).unwrap();
+            assert_eq!((head.retire, length), (said == Said::Left, 0));
+            assert_eq!(head.complete(Vec::new()), said);
         }
     }
 

@@ -35,6 +35,7 @@ mod page;
 mod passing;
 mod pool;
 mod process;
+mod relief;
 mod repeats;
 mod reports;
 mod selftest;

@@ -1,8 +1,8 @@
 //! The memory that the machine has for cells: what it is, and whether the
 //! configuration fits into it.
 //!
-//! Every cell may always hold what a message of [`SMALL_BYTES`] may cost. What a
-//! larger one may cost beyond that comes out of one purse for all, in the order
+//! Every cell may always hold what a message of [`SMALL_BYTES`] may cost, and what it
+//! keeps of messages that it has left. What a larger one may cost beyond that comes out of one purse for all, in the order
 //! in which it is asked for: so a machine that has no room for a largest message
 //! in each cell takes few of them at a time, small mail never waits for large
 //! mail, and large mail never waits for ever. A machine too small for a single
@@ -16,6 +16,7 @@ use std::sync::{Condvar, Mutex, PoisonError};
 use lazaret_envelope::{Budget, ByteSize};
 
 use crate::budget::WorkersConfig;
+use crate::cell::LEFT_BYTES_MAX;
 use crate::cgroup::Cgroup;
 use crate::slow::{Delay, GivesWay, Slow};
 
@@ -100,16 +101,17 @@ const MIB: u64 = 1 << 20;
 /// What the cells of a configuration need.
 #[derive(Debug, Clone, Copy)]
 struct Need {
-    /// For one largest message.
+    /// A cell with one largest message.
     large: u64,
-    /// For a message that never waits.
+    /// A cell with a message that never waits.
     small: u64,
     cells: u64,
 }
 
 impl Need {
     fn of(config: &WorkersConfig) -> Self {
-        let memory = |size: u64| config.budget(size.min(config.max_size.0)).memory;
+        let memory =
+            |size: u64| config.budget(size.min(config.max_size.0)).memory.saturating_add(LEFT_BYTES_MAX);
         let cells = u64::from(config.threads().max(1));
         Self { large: memory(u64::MAX), small: memory(SMALL_BYTES), cells }
     }
@@ -143,7 +145,7 @@ impl Fit {
         }
         let total = configured.unwrap_or(available.bytes / SHARE).clamp(need.least(), usable);
         // At least what a largest message needs beyond a small one: see `least`.
-        Ok(Permits::new(need.small, total - need.small.saturating_mul(need.cells)))
+        Ok(Permits::new(need.small - LEFT_BYTES_MAX, total - need.small.saturating_mul(need.cells)))
     }
 }
 
@@ -165,9 +167,9 @@ fn too_small(config: &WorkersConfig, need: Need, available: Available) -> FitErr
 
 /// What would fit.
 fn advice(config: &WorkersConfig, need: Need, usable: u64) -> String {
-    let left =
-        usable.saturating_sub(need.small.saturating_mul(need.cells - 1)).saturating_sub(config.memory.0);
-    let size = left.checked_div(config.memory_per_byte).unwrap_or(0) / MIB * MIB;
+    let others = need.small.saturating_mul(need.cells - 1);
+    let its = usable.saturating_sub(others).saturating_sub(LEFT_BYTES_MAX).saturating_sub(config.memory.0);
+    let size = its.checked_div(config.memory_per_byte).unwrap_or(0) / MIB * MIB;
     if size > SMALL_BYTES {
         return format!("set workers.max_size = \"{}\", which would fit", ByteSize(size));
     }

@@ -4,14 +4,23 @@
 //! It is named by its process descriptor, so nobody else can be meant. One that
 //! is dropped is ended; none must ever be left behind.
 
+use std::fs;
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::process::ExitStatus;
 use std::time::Duration;
 
-use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use rustix::process::{
+    Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal, setpriority_process,
+};
 
 use crate::process::{CpuClock, reap};
+use crate::relief;
+
+/// The lowest priority of setpriority(2). SCHED_IDLE is lower still and harms others
+/// more: Linux takes a processor with nothing else on it for an idle one, has others
+/// wake up there, and then lets them wait for the next tick, 4 ms on many a kernel.
+const LOWEST_PRIORITY: i32 = 19;
 
 /// A child process.
 #[derive(Debug)]
@@ -63,6 +72,23 @@ impl Offspring {
     pub(crate) fn rest(&self, rests: bool) {
         // Fails only where it has ended already.
         let _ = pidfd_send_signal(&self.death, if rests { Signal::STOP } else { Signal::CONT });
+    }
+
+    /// Asks a cell to leave its message.
+    pub(crate) fn ask_to_leave(&self) {
+        // Fails only where it has ended already.
+        let _ = pidfd_send_signal(&self.death, relief::ASKS);
+    }
+
+    /// Has it come after all others from now on: at the lowest priority, which each of its
+    /// threads has for itself (setpriority(2), "C library/kernel differences").
+    pub(crate) fn run_last(&self) {
+        // Fails only where it has ended already.
+        let threads = fs::read_dir(format!("/proc/{}/task", self.pid.as_raw_pid())).into_iter().flatten();
+        for thread in threads.flatten() {
+            let thread = thread.file_name().to_str().and_then(|id| Pid::from_raw(id.parse().ok()?));
+            let _ = thread.map(|thread| setpriority_process(Some(thread), LOWEST_PRIORITY));
+        }
     }
 
     /// Ends it, whatever it is doing, and sees it off.

@@ -14,6 +14,7 @@ use rustix::fs::MemfdFlags;
 use tracing::{error, info, warn};
 
 use crate::budget::Allowance;
+use crate::cell::STACKS_BYTES;
 use crate::child::{Cell, CellError, Ended};
 use crate::frame::Answer;
 use crate::jail::{JailMode, JailState};
@@ -47,7 +48,7 @@ const BUDGET: Budget =
     Budget { memory: 16 << 20, cpu: Duration::from_secs(10), wall: Duration::from_secs(60) };
 
 /// Address space for the self-test, in bytes.
-const SPACE: u64 = 1 << 30;
+const SPACE: u64 = (1 << 30) + STACKS_BYTES;
 
 /// The message in a file of its own.
 #[derive(Debug)]
@@ -116,13 +117,7 @@ impl SelfTest {
         let judged = cell.judge(
             (self.id, 1),
             file,
-            Allowance {
-                budget: BUDGET,
-                space: SPACE + self.size,
-                slow: None,
-                makes_way: None,
-                behind: false,
-            },
+            Allowance { budget: BUDGET, space: SPACE + self.size, slow: None, behind: false },
             stop,
             &mut |_| Ok(Turn::Its),
         );

@@ -18,7 +18,7 @@ use crate::frame::{Answer, Setup};
 use crate::jail::{JailMode, JailState};
 use crate::reports::fault_of;
 use crate::selftest::SelfTest;
-use crate::slow::Turn;
+use crate::slow::{Delay, GivesWay, Slow, Turn};
 use crate::stop::Stop;
 use crate::template::{Program, Template};
 
@@ -118,6 +118,33 @@ impl Specimen {
     /// # Errors
     /// There is no new cell, or no file for the message.
     pub fn judge_message(&mut self, transaction: &Transaction, content: &[u8]) -> Result<Fate, CellError> {
+        let judged = self.judge_with(transaction, content, &mut |_| Ok(Turn::Its))?;
+        Ok(self.fate(&judged, transaction.recipients.len()))
+    }
+
+    /// The same, but the message gives way should it take long: `None`.
+    ///
+    /// # Errors
+    /// As [`judge_message`](Self::judge_message).
+    pub fn judge_at_once(
+        &mut self,
+        transaction: &Transaction,
+        content: &[u8],
+    ) -> Result<Option<Fate>, CellError> {
+        let judged = self.judge_with(transaction, content, &mut |delay| match delay {
+            Delay::Lingers => Ok(Turn::Its),
+            Delay::TakesLong | Delay::TakesVeryLong => Err(GivesWay::Once),
+        })?;
+        let gave_way = matches!(judged.ended, Ended::GaveWay(_));
+        Ok((!gave_way).then(|| self.fate(&judged, transaction.recipients.len())))
+    }
+
+    fn judge_with(
+        &mut self,
+        transaction: &Transaction,
+        content: &[u8],
+        slow: &mut Slow<'_>,
+    ) -> Result<Judged, CellError> {
         let envelope = Envelope {
             id: MessageId::from_parts(0, 1),
             arrived: Timestamp::UNIX_EPOCH,
@@ -140,12 +167,9 @@ impl Specimen {
         let recipients = transaction.recipients.len();
         let size = content.len() as u64;
         let allowance = Allowance::new(self.config.budget(size), size);
-        let mut judged =
-            cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, &mut |_| {
-                Ok(Turn::Its)
-            });
+        let mut judged = cell.judge((envelope.id, recipients), file.as_fd(), allowance, &self.stop, slow);
         self.cell = judged.cell.take();
-        Ok(self.fate(&judged, recipients))
+        Ok(judged)
     }
 
     fn fate(&self, judged: &Judged, recipients: usize) -> Fate {

@@ -16,8 +16,8 @@ pub(crate) struct Watch {
     allowance: Allowance,
     /// It was not judged at once.
     lingers: bool,
-    /// It was found late to be over the limit of what is slow: has this one instead.
-    late: Option<Duration>,
+    /// Its cell said that it takes long.
+    said_so: bool,
     /// What it had used when it was found to take long.
     slow: Option<Duration>,
     share: Share,
@@ -47,14 +47,10 @@ const SLOW_WAIT_MIN: Duration = Duration::from_millis(20);
 /// machine did meanwhile.
 const SLOW_WALL: Duration = Duration::from_secs(2);
 
-/// So far over the limit a message that makes way by itself is found only if its clock
-/// went on without it, because another virtual machine had the processor, and a small one
-/// if its worker had none: that is no measure of the message …
-const FOUND_LATE: Duration = Duration::from_micros(300);
-
-/// … so it takes long only if it goes on for this much more CPU time: 99 of 100 messages
-/// take no more in all.
-const ONCE_MORE: Duration = Duration::from_micros(300);
+/// A cell says itself when its message takes long. Should it not, that is seen when the
+/// CPU clock shows so much more: a clock that goes on while another virtual machine has
+/// the processor is no measure of the message.
+const UNSAID_MAX: Duration = Duration::from_millis(20);
 
 /// Once it is slow, how many times as long again takes what is no bad luck: a benign
 /// message whose processor was taken from it by another machine's has answered by
@@ -71,7 +67,7 @@ impl Watch {
         let started = Instant::now();
         let slow = allowance.behind.then_some(Duration::ZERO);
         let share = Share { turn: Turn::Others, rests: false, since: started };
-        Self { started, cpu_before, allowance, lingers: slow.is_some(), late: None, slow, share }
+        Self { started, cpu_before, allowance, lingers: slow.is_some(), said_so: false, slow, share }
     }
 
     /// How long nothing can go over a budget or become slow, or which budget is
@@ -92,13 +88,18 @@ impl Watch {
                 Ok(until_very_slow.map_or(wait, |until| wait.min(until.max(GOES_ON))))
             }
             (Some(cpu), Some(wall)) => {
-                let until_slow = self.late.or(self.allowance.slow).map_or(Duration::MAX, |slow| {
-                    slow.saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
+                let until_slow = self.allowance.slow.map_or(Duration::MAX, |slow| {
+                    (slow + UNSAID_MAX).saturating_sub(used).min(SLOW_WALL.saturating_sub(elapsed))
                 });
                 let until_late = if self.lingers { Duration::MAX } else { LINGERS.saturating_sub(elapsed) };
                 Ok(cpu.min(wall).min(until_slow).min(until_late).max(WAIT_MIN))
             }
         }
+    }
+
+    /// Takes note that its cell says that it takes long; `false` if it did before.
+    pub(crate) fn says_so(&mut self) -> bool {
+        !std::mem::replace(&mut self.said_so, true)
     }
 
     /// CPU time until a slow message has taken too long for bad luck; none once it has.
@@ -145,11 +146,7 @@ impl Watch {
             (Some(_), Some(_)) if self.until_very_slow(used).is_none() => Some(Delay::TakesVeryLong),
             (Some(_), Some(_)) => Some(Delay::TakesLong),
             (Some(_), None) if self.started.elapsed() >= SLOW_WALL => Some(Delay::TakesLong),
-            (Some(limit), None) if self.late.is_none() && used >= limit + FOUND_LATE => {
-                self.late = Some(used + ONCE_MORE);
-                lingers.then_some(Delay::Lingers)
-            }
-            (Some(limit), None) if used >= self.late.unwrap_or(limit) => Some(Delay::TakesLong),
+            (Some(limit), None) if self.said_so || used >= limit + UNSAID_MAX => Some(Delay::TakesLong),
             _ => lingers.then_some(Delay::Lingers),
         }
     }
@@ -212,20 +209,27 @@ mod tests {
             }
             delay
         };
-        [limit / 2, limit, limit * 3 / 2, limit * 10].map(told).to_vec()
+        let over = limit + UNSAID_MAX;
+        [limit, over, over + limit, over * 10].map(told).to_vec()
     }
 
     #[test]
-    fn one_that_is_found_late_is_looked_at_once_more() {
+    fn a_cell_says_when_its_message_takes_long() {
         let mut watch = Watch::new(Duration::ZERO, Allowance::new(BUDGET, 1000));
         let limit = watch.allowance.slow.unwrap();
-        let late = limit + FOUND_LATE;
-        assert_eq!(watch.delay(late), Some(Delay::Lingers), "its clock went on without it");
-        assert!(watch.left(late).unwrap() <= ONCE_MORE);
-        assert_eq!(watch.delay(late + ONCE_MORE / 2), None);
-        assert_eq!(watch.delay(late + ONCE_MORE), Some(Delay::TakesLong), "it goes on all the same");
+        assert_eq!(watch.delay(limit), Some(Delay::Lingers), "its clock may have gone on without it");
+        assert!(watch.says_so());
+        assert_eq!(watch.delay(limit), Some(Delay::TakesLong));
+        assert!(!watch.says_so(), "once");
+    }
+
+    #[test]
+    fn a_cell_that_says_nothing_is_found_out() {
         let mut watch = Watch::new(Duration::ZERO, Allowance::new(BUDGET, 1000));
-        assert_eq!(watch.delay(limit), Some(Delay::TakesLong), "found in time");
+        let limit = watch.allowance.slow.unwrap();
+        assert_eq!(watch.delay(limit), Some(Delay::Lingers));
+        assert!(watch.left(limit).unwrap() <= UNSAID_MAX, "it is looked at in time");
+        assert_eq!(watch.delay(limit + UNSAID_MAX), Some(Delay::TakesLong));
     }
 
     #[test]
@@ -254,7 +258,7 @@ mod tests {
             (Some(Delay::Lingers), Some(Delay::TakesLong), Some(Delay::TakesVeryLong));
         assert_eq!(delays(allowance), [lingers, long, long, very], "however late it is looked at");
         assert_eq!(delays(allowance.alone()), [lingers, None, None, None]);
-        assert_eq!(delays(allowance.behind()), [long, long, long, very], "from the start");
+        assert_eq!(delays(allowance.behind()), [long, very, very, very], "from the start");
     }
 
     #[test]

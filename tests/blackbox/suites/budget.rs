@@ -206,7 +206,7 @@ fn too_small_a_machine() {
     let lab = Lab::with(&Config::default().workers("memory = \"1TiB\"\n"));
     let Err(refused) = lab.try_start() else { panic!("a terabyte for each message fits nowhere") };
     assert_eq!(refused.status.and_then(|status| status.code()), Some(78), "{}", refused.log);
-    for part in ["the workers need", "1048976MiB", "max_size = 50MiB", "lower workers.memory"] {
+    for part in ["the workers need", "1048984MiB", "max_size = 50MiB", "lower workers.memory"] {
         assert!(refused.log.contains(part), "{part}: {}", refused.log);
     }
     let checked = cli(&lab, &["config", "check"]);
@@ -214,7 +214,7 @@ fn too_small_a_machine() {
     assert!(checked.code == Some(78) && told, "{checked:?}");
     lab.configure(&Config::default().workers("memory_total = \"300MiB\"\n"));
     let Err(refused) = lab.try_start() else { panic!("a message of 50 MiB may take 424 MiB") };
-    assert!(refused.log.contains("424MiB") && refused.log.contains("would fit"), "{}", refused.log);
+    assert!(refused.log.contains("432MiB") && refused.log.contains("would fit"), "{}", refused.log);
     lab.configure(&Config::default().workers("memory_total = \"300MiB\"\nmax_size = \"5MiB\"\n"));
     assert_eq!(lab.start().terminate().code(), Some(0));
 }

@@ -71,13 +71,13 @@ const LIST: &[Allowed] = &[
     (libc::SYS_mprotect, &[&[(2, Must::Lack(libc::PROT_EXEC))]]),
     // An allocator gives pages back, and does nothing else.
     (libc::SYS_madvise, &[&[(2, Must::Be(libc::MADV_DONTNEED))], &[(2, Must::Be(libc::MADV_FREE))]]),
-    // Locks in libraries.
+    // Locks in libraries, and threads in reserve.
     (libc::SYS_futex, &[]),
     // Seeds of hash maps.
     (libc::SYS_getrandom, &[]),
     // An alarm goes off when the message takes long: it is set …
     (libc::SYS_setitimer, &[&[(0, Must::Be(libc::ITIMER_REAL))]]),
-    // … looks at this process's CPU clock …
+    // … looks at this process's CPU clock, sends word over the socket …
     (libc::SYS_clock_gettime, &[&[(0, Must::Be(libc::CLOCK_PROCESS_CPUTIME_ID))]]),
     // … and has the cell sleep for a moment.
     (libc::SYS_nanosleep, &[]),
@@ -90,7 +90,8 @@ const LIST: &[Allowed] = &[
     (libc::SYS_rt_sigaction, &[&[(0, Must::Be(libc::SIGSEGV))], &[(0, Must::Be(libc::SIGBUS))]]),
     // … and returns, to fault again.
     (libc::SYS_rt_sigreturn, &[]),
-    // An abort unblocks its signal first.
+    // An abort unblocks its signal first, and a thread in reserve those that it is called
+    // to duty for.
     (libc::SYS_rt_sigprocmask, &[]),
     // An abort asks who it is that aborts.
     (libc::SYS_getpid, &[]),

@@ -31,7 +31,7 @@ fn the_default_fits_on_small_machines() {
 fn a_refusal_has_the_numbers_and_what_would_fit() {
     let error = Fit::check(&config(2, 2), &machine(400 * MIB)).unwrap_err().to_string();
     for part in
-        ["612MiB", "the machine has 400MiB", "424MiB", "max_size = 50MiB", "26MiB for each of 6", "32MiB"]
+        ["668MiB", "the machine has 400MiB", "432MiB", "max_size = 50MiB", "34MiB for each of 6", "32MiB"]
     {
         assert!(error.contains(part), "{part}: {error}");
     }
@@ -56,14 +56,18 @@ fn a_refusal_has_the_numbers_and_what_would_fit() {
 #[test]
 fn what_all_cells_may_have_is_half_of_it_or_as_configured() {
     let permits = Fit::check(&config(2, 0), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 4 * permits.small, 4 * GIB);
+    assert_eq!(permits.total + 4 * (permits.small + LEFT_BYTES_MAX), 4 * GIB);
     let total = |memory_total| WorkersConfig { memory_total: Some(ByteSize(memory_total)), ..config(2, 0) };
     let permits = Fit::check(&total(GIB), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 4 * permits.small, GIB);
+    assert_eq!(permits.total + 4 * (permits.small + LEFT_BYTES_MAX), GIB);
     let error = Fit::check(&total(100 * MIB), &machine(8 * GIB)).unwrap_err().to_string();
     assert!(error.contains("workers.memory_total has 132MiB"), "{error}");
     let permits = Fit::check(&total(99 * GIB), &machine(8 * GIB)).unwrap();
-    assert_eq!(permits.total + 4 * permits.small, 8 * GIB - RESERVE_BYTES, "not more than there is");
+    assert_eq!(
+        permits.total + 4 * (permits.small + LEFT_BYTES_MAX),
+        8 * GIB - RESERVE_BYTES,
+        "not more than there is"
+    );
 }
 
 #[test]

@@ -14,15 +14,11 @@ use std::thread;
 use lazaret_route::RouteTable;
 
 use super::{Answer, COPY};
-use crate::cell::{self, EXIT_PANIC, EXIT_PROTOCOL};
+use crate::cell::{self, EXIT_PANIC, EXIT_PROTOCOL, STACK_BYTES};
 use crate::frame::{SETUP_BYTES_MAX, Setup};
 use crate::jail;
 use crate::passing;
 use crate::process::{copy_of_this_process, exit_now};
-
-/// Stack of the thread that parses, in bytes: so much that the heap budget of
-/// any message is used up before the parser's recursion fills it.
-const STACK_BYTES: usize = if cfg!(debug_assertions) { 64 << 20 } else { 16 << 20 };
 
 /// What ps(1) and top(1) call it; without it, by the number of the descriptor that it
 /// was started from.
@@ -64,7 +60,7 @@ fn serve(mut socket: UnixStream, table: &RouteTable, setup: &Setup) -> io::Resul
                 debug_assert_eq!(own.as_raw_fd(), 0);
                 rustix::io::dup2(&theirs, &mut own)?;
                 drop(theirs);
-                return cell::run(UnixStream::from(own), page, table, setup);
+                match cell::run(&UnixStream::from(own), page, table, setup)? {}
             }
             Ok(Some(pid)) => pid.as_raw_pid(),
             Err(error) => error.raw_os_error().unwrap_or(libc::EAGAIN).saturating_neg(),

@@ -17,6 +17,9 @@ use libtest_mimic::{Failed, Trial};
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use seccompiler::{SeccompAction, SeccompFilter, TargetArch, apply_filter};
 
+/// Threads of a cell.
+const THREADS: usize = 8;
+
 /// First argument of a program that starts a cell where a system call is lacking.
 pub(crate) const WITHOUT: &str = "without";
 
@@ -27,6 +30,8 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("cell::of a template that makes few copies", few_copies),
         Trial::test("cell::of a new template when one was killed", killed_template),
         Trial::test("cell::stopped while it makes way", stopped),
+        Trial::test("cell::leaves its message, and goes on with others", leaves),
+        Trial::test("cell::leaves large messages for as long as there is room", leaves_large),
         Trial::test("cell::least memory is enough for the built-in message", least_memory),
         Trial::test("cell::without Landlock", without_landlock),
         Trial::test("cell::without seccomp", without_seccomp),
@@ -47,7 +52,7 @@ fn jailed() -> Result<(), Failed> {
     assert!(cell.jail().is_some_and(|state| state.is_full()), "{:?}", cell.jail());
     let process = format!("/proc/{}", cell.pid());
     let threads: Vec<_> = fs::read_dir(format!("{process}/task"))?.collect::<Result<_, _>>()?;
-    assert_eq!(threads.len(), 1);
+    assert_eq!(threads.len(), THREADS);
     for thread in threads {
         assert_eq!(value(&thread.path().join("comm").display().to_string(), ""), "lazaret-cell");
         let status = thread.path().join("status").display().to_string();
@@ -130,16 +135,10 @@ fn killed_template() -> Result<(), Failed> {
 /// A message that takes long has its cell sleep, and be stopped, and go on: that is no
 /// call that ends it.
 fn stopped() -> Result<(), Failed> {
-    let asks = RouteConfig {
-        header: Some(BTreeMap::from([("Subject".to_owned(), "never".to_owned())])),
-        deliver: Some("x".to_owned()),
-        ..RouteConfig::default()
-    };
-    let mut cell = Specimen::start(vec![asks], JailMode::Required)?;
+    let mut cell = Specimen::start(vec![asks_for_subject()], JailMode::Required)?;
     let pid = Pid::from_raw(cell.pid().cast_signed()).expect("a process");
     let process = pidfd_open(pid, PidfdFlags::empty())?;
-    let body = "text\r\n".repeat(4 << 10);
-    let message = format!("Subject: {}\r\n\r\n{body}", "=?ee?Q?o".repeat(400));
+    let message = takes_long(400, 24 << 10);
     let judged = AtomicBool::new(false);
     let fate = thread::scope(|scope| {
         scope.spawn(|| {
@@ -160,6 +159,51 @@ fn stopped() -> Result<(), Failed> {
         Fate::Verdict(_) => Ok(()),
         fate => Err(format!("{fate:?}").into()),
     }
+}
+
+/// Where there is no processor for it in time a cell is ended after all; so this counts
+/// messages, in many cells.
+fn leaves() -> Result<(), Failed> {
+    let mut cell = Specimen::start(vec![asks_for_subject()], JailMode::Required)?;
+    let mut left = BTreeMap::new();
+    for _ in 0..4 * THREADS {
+        let pid = cell.pid();
+        assert_eq!(cell.judge_at_once(&to_postmaster(), takes_long(4000, 0).as_bytes())?, None);
+        if cell.pid() == 0 {
+            cell.replace()?;
+            continue;
+        }
+        assert_eq!(cell.pid(), pid, "the same cell");
+        cell.judge()?;
+        assert_eq!(cell.pid(), pid, "which goes on with the next message");
+        *left.entry(pid).or_insert(0) += 1;
+    }
+    let most = left.into_values().max();
+    // The last thread has nobody to relieve it: its cell has asked to be replaced.
+    assert!(most.is_some_and(|most| most < THREADS - 1), "{most:?} messages were left by one cell");
+    Ok(())
+}
+
+fn leaves_large() -> Result<(), Failed> {
+    let mut cell = Specimen::start(vec![asks_for_subject()], JailMode::Required)?;
+    let large = takes_long(40_000, 40 << 20);
+    assert_eq!(cell.judge_at_once(&to_postmaster(), large.as_bytes())?, None);
+    assert_eq!(cell.pid(), 0, "one that holds as much as a cell may for all of them");
+    Ok(())
+}
+
+fn asks_for_subject() -> RouteConfig {
+    RouteConfig {
+        header: Some(BTreeMap::from([("Subject".to_owned(), "never".to_owned())])),
+        deliver: Some("x".to_owned()),
+        ..RouteConfig::default()
+    }
+}
+
+/// A message with so many unfinished encoded words, each of which is looked at to its end,
+/// and so many bytes of text.
+fn takes_long(words: usize, bytes: usize) -> String {
+    format!("Subject: {}\r\n\r\n{}", "=?ee?Q?o".repeat(words), "text\r\n".repeat(bytes / 6))
 }
 
 /// How a process is: a letter of proc_pid_stat(5); none if it is no more.
