@@ -199,9 +199,8 @@ impl Cell {
                 return (Ended::Stopped, None);
             }
             if let Err(gave) = self.delayed(watch, slow) {
-                // One that has come after all others does so for ever: it is ended.
-                let leaves = !watch.is_slow();
-                return if leaves { self.leave(gave, recipients) } else { (Ended::GaveWay(gave), None) };
+                let left = watch.can_be_left();
+                return if left { self.leave(gave, recipients) } else { (Ended::GaveWay(gave), None) };
             }
         }
     }

@@ -102,6 +102,13 @@ impl Watch {
         !std::mem::replace(&mut self.said_so, true)
     }
 
+    /// Whether its cell can leave it and go on. One that did not say that it takes long may
+    /// wait for what will never come, as others would then; and one that has come after all
+    /// others does so for ever.
+    pub(crate) fn can_be_left(&self) -> bool {
+        self.said_so && self.slow.is_none()
+    }
+
     /// CPU time until a slow message has taken too long for bad luck; none once it has.
     fn until_very_slow(&self, used: Duration) -> Option<Duration> {
         let (limit, before) = (self.allowance.slow?, self.slow?);
@@ -218,9 +225,13 @@ mod tests {
         let mut watch = Watch::new(Duration::ZERO, Allowance::new(BUDGET, 1000));
         let limit = watch.allowance.slow.unwrap();
         assert_eq!(watch.delay(limit), Some(Delay::Lingers), "its clock may have gone on without it");
+        assert!(!watch.can_be_left());
         assert!(watch.says_so());
         assert_eq!(watch.delay(limit), Some(Delay::TakesLong));
         assert!(!watch.says_so(), "once");
+        assert!(watch.can_be_left());
+        watch.slows(limit);
+        assert!(!watch.can_be_left(), "its cell comes after all others");
     }
 
     #[test]
