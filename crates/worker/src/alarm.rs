@@ -92,8 +92,13 @@ pub(crate) fn forget() {
     LEFT.store(NEVER, Ordering::Relaxed);
 }
 
-/// The handler: the timer goes by the clock, and the work may not be done yet.
-extern "C" fn rings(_: libc::c_int) {
+/// The handler.
+extern "C" fn rings(_: i32, _: &libc::siginfo_t, _: *mut libc::c_void) {
+    look();
+}
+
+/// The timer goes by the clock, and the work may not be done yet.
+fn look() {
     let left = LEFT.load(Ordering::Relaxed);
     if left == NEVER {
         return;
@@ -176,7 +181,7 @@ mod tests {
         let alarm = Alarm::set(Duration::from_secs(1000), 1);
         drop(alarm);
         assert_eq!(timer(), Duration::ZERO);
-        rings(libc::SIGALRM);
+        look();
         assert_eq!(timer(), Duration::ZERO, "one that was due is not asked for again");
 
         let (before, deadline) = (cpu(), Instant::now() + Duration::from_secs(60));
@@ -195,7 +200,7 @@ mod tests {
             LEFT.store(left, Ordering::Relaxed);
             SEEN.store(cpu() - worked, Ordering::Relaxed);
             let started = Instant::now();
-            rings(libc::SIGALRM);
+            look();
             (LEFT.load(Ordering::Relaxed), started.elapsed())
         };
         let step = nanos(STEP);
@@ -205,7 +210,7 @@ mod tests {
         assert!(left > 8 * step, "a clock that went on by itself counts {} ns", 10 * step - left);
         let (left, slept) = after(0, 1);
         assert!(left == NEVER && slept >= Duration::from_millis(2), "a long one at the end: {slept:?}");
-        rings(libc::SIGALRM);
+        look();
         assert_eq!(timer(), Duration::ZERO, "and it is the end");
     }
 }

@@ -13,9 +13,9 @@
 //! `errno`. A thread that was left must never run again.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicUsize, Ordering, compiler_fence};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicUsize, Ordering, compiler_fence};
 
-use rustix::process::Signal;
+use rustix::process::{Pid, Signal, getppid};
 use rustix::thread::futex;
 
 use crate::alarm;
@@ -29,6 +29,9 @@ pub(crate) const ASKS: Signal = Signal::USR1;
 
 /// Signals for the thread on duty.
 const FOR_DUTY: [i32; 2] = [ASKS.as_raw(), libc::SIGALRM];
+
+/// The process that may ask.
+static WORKER: AtomicI32 = AtomicI32::new(0);
 
 /// Which threads have been called to duty.
 static CALLED: [AtomicU32; THREADS] = [const { AtomicU32::new(0) }; THREADS];
@@ -56,6 +59,7 @@ pub(crate) struct InAllocator(());
 /// To be called once, before there is a thread in reserve, by the first that will be on
 /// duty. It has no message yet, and none may come before [`begin`].
 pub(crate) fn install() -> io::Result<()> {
+    WORKER.store(Pid::as_raw(getppid()), Ordering::Relaxed);
     signal::mask(Mask::Block, FOR_DUTY);
     // SAFETY: `asked` makes system calls, and works on atomics.
     unsafe { signal::on(ASKS.as_raw(), asked) }
@@ -114,8 +118,12 @@ impl Drop for InAllocator {
 }
 
 /// The handler.
-extern "C" fn asked(_: libc::c_int) {
-    if !LEAVABLE.load(Ordering::Relaxed) {
+extern "C" fn asked(_: i32, signal: &libc::siginfo_t, _: *mut libc::c_void) {
+    // SAFETY: a signal like this one, which the kernel never sends by itself, has a sender.
+    let sender = unsafe { signal.si_pid() };
+    if sender != WORKER.load(Ordering::Relaxed) {
+        // Nobody else may have a message left: the worker would take it for the message's doing.
+    } else if !LEAVABLE.load(Ordering::Relaxed) {
         // It is judged already, or not yet read: the worker has its answer, or ends it.
     } else if IN_ALLOCATOR.load(Ordering::Relaxed) {
         ASKED.store(true, Ordering::Relaxed);

@@ -12,15 +12,18 @@ pub(crate) enum Mask {
     Unblock,
 }
 
+/// Is told the signal, where it comes from, and what it interrupts.
+pub(crate) type Handler = extern "C" fn(i32, &libc::siginfo_t, *mut libc::c_void);
+
 /// Has this process handle a signal, on the stack of the thread that it comes to.
 ///
 /// # Safety
 /// The handler does only what signal-safety(7) allows.
-pub(crate) unsafe fn on(signal: i32, handler: extern "C" fn(i32)) -> io::Result<()> {
+pub(crate) unsafe fn on(signal: i32, handler: Handler) -> io::Result<()> {
     // SAFETY: all zeros are a `sigaction`: no handler, no flags, an empty set.
     let mut action: libc::sigaction = unsafe { MaybeUninit::zeroed().assume_init() };
     action.sa_sigaction = handler as libc::sighandler_t;
-    action.sa_flags = libc::SA_RESTART;
+    action.sa_flags = libc::SA_RESTART | libc::SA_SIGINFO;
     // SAFETY: `action` is valid, and the caller answers for its handler.
     match unsafe { libc::sigaction(signal, &raw const action, std::ptr::null_mut()) } {
         0 => Ok(()),

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::Path;
 use std::process::{Command, ExitCode, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::thread;
 
 use lazaret_envelope::{Address, ByteSize, Cause, Transaction};
@@ -30,6 +30,7 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("cell::of a template that makes few copies", few_copies),
         Trial::test("cell::of a new template when one was killed", killed_template),
         Trial::test("cell::stopped while it makes way", stopped),
+        Trial::test("cell::asked to leave its message by somebody else", asked_by_others),
         Trial::test("cell::leaves its message, and goes on with others", leaves),
         Trial::test("cell::leaves large messages for as long as there is room", leaves_large),
         Trial::test("cell::least memory is enough for the built-in message", least_memory),
@@ -159,6 +160,35 @@ fn stopped() -> Result<(), Failed> {
         Fate::Verdict(_) => Ok(()),
         fate => Err(format!("{fate:?}").into()),
     }
+}
+
+/// A message is not to blame for what somebody does to its cell.
+fn asked_by_others() -> Result<(), Failed> {
+    let mut cell = Specimen::start(vec![asks_for_subject()], JailMode::Required)?;
+    let (pid, judged) = (AtomicU32::new(cell.pid()), AtomicBool::new(false));
+    let message = takes_long(1000, 0);
+    let (fates, asked) = thread::scope(|scope| {
+        let others = scope.spawn(|| {
+            let mut asked = 0;
+            while !judged.load(Ordering::Relaxed) {
+                let kill = format!("kill -USR1 {}", pid.load(Ordering::Relaxed));
+                let end = Command::new("/bin/sh").args(["-c", &kill]).stderr(Stdio::null()).status();
+                asked += u32::from(end.is_ok_and(|end| end.success()));
+            }
+            asked
+        });
+        let judge = |_| {
+            cell.replace()?;
+            pid.store(cell.pid(), Ordering::Relaxed);
+            cell.judge_message(&to_postmaster(), message.as_bytes())
+        };
+        let fates: Result<Vec<_>, _> = (0..20).map(judge).collect();
+        judged.store(true, Ordering::Relaxed);
+        (fates, others.join())
+    });
+    assert!(asked.is_ok_and(|asked| asked > 0), "others can ask");
+    assert!(fates?.iter().all(|fate| matches!(fate, Fate::Verdict(_))), "and are not heard");
+    Ok(())
 }
 
 /// Where there is no processor for it in time a cell is ended after all; so this counts
