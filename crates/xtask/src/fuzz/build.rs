@@ -100,7 +100,12 @@ pub fn build(root: &Path, targets: &[Target], kind: Kind) -> Result<Programs, St
         line = line.arg("--bin").arg(&target.name);
     }
     let mut tally = Tally::default();
-    Line::new("cargo build --release --quiet --package lazaret").run(root, BUILD_TIME_MAX, &mut tally)?;
+    // Here, whatever CARGO_TARGET_DIR says: the path is below.
+    Line::new("cargo build --release --quiet --package lazaret --target-dir target").run(
+        root,
+        BUILD_TIME_MAX,
+        &mut tally,
+    )?;
     line.run(root, BUILD_TIME_MAX, &mut tally)?;
     Ok(Programs {
         folder: root.join(kind.folder()).join(triple).join("release"),
