@@ -18,6 +18,7 @@ use crate::cell::STACKS_BYTES;
 use crate::child::{Cell, CellError, Ended};
 use crate::frame::Answer;
 use crate::jail::{JailMode, JailState};
+use crate::reports::fault_of;
 use crate::slow::Turn;
 use crate::stop::Stop;
 use crate::template::Template;
@@ -121,12 +122,13 @@ impl SelfTest {
             stop,
             &mut |_| Ok(Turn::Its),
         );
+        let fault = fault_of(&judged);
         match (judged.ended, judged.cell) {
             (Ended::Answered(Answer::Verdict(_)), Some(cell)) => Ok(cell),
-            (ended, _) => Err(CellError::SelfTest(Line::escaped(match judged.note {
-                Some(note) => format!("{ended:?} at stage {}: {note}", judged.stage),
-                None => format!("{ended:?} at stage {}", judged.stage),
-            }))),
+            (ended, _) => {
+                let why = fault.map_or_else(|| format!("{ended:?}"), |(_, detail)| detail);
+                Err(CellError::SelfTest(Line::escaped(format!("at stage {}: {why}", judged.stage))))
+            }
         }
     }
 }
