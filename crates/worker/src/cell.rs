@@ -80,11 +80,15 @@ pub(crate) fn run(
     let (started, duty) = (&Barrier::new(relief::THREADS), &duty);
     thread::scope(|scope| {
         for number in 1..relief::THREADS {
-            thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || {
+            let reserve = thread::Builder::new().stack_size(STACK_BYTES).spawn_scoped(scope, move || {
                 started.wait();
                 relief::wait_for_duty(number);
                 end(duty.take_over().and_then(|()| duty.serve()))
-            })?;
+            });
+            if let Err(error) = reserve {
+                // At once: those before it would wait for it for ever.
+                end(Err(error));
+            }
         }
         started.wait();
         page.set_jail(jail.shut());

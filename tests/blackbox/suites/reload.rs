@@ -36,7 +36,7 @@ const SYSTEM: Option<i32> = Some(71);
 
 /// Threads and processes that a daemon may have more than it has: enough to
 /// prepare the workers, too few to start them.
-const THREADS_LEFT: u64 = 8;
+const THREADS_LEFT: u64 = 16;
 
 const RECIPIENT: &str = "desk@example.org";
 const MESSAGE: &[u8] = b"From: sender@example.com\r\nTo: desk@example.org\r\nSubject: x\r\n\r\ntext\r\n";
@@ -272,12 +272,15 @@ fn required_jail() {
     let daemon = lab.start();
     assert_arrives(&lab, &submitted(&lab, RECIPIENT, MESSAGE));
     let group = Group::around(&daemon, Controller::Pids);
-    group.limit(Some(process::threads(daemon.pid())));
     lab.configure(&Config::default().workers("jail = \"required\"\n"));
-    let refused = reload(&lab);
-    assert_eq!(refused.code, SYSTEM, "{refused:?}");
-    assert!(refused.stderr.contains("failed to start a cell"), "{refused:?}");
-    assert_eq!(judged(&lab), 1, "the workers are others");
+    // No thread for the template, and then too few for a cell.
+    for (left, told) in [(0, "failed to start a cell"), (6, "the cell ended by itself without an answer")] {
+        group.limit(Some(process::threads(daemon.pid()) + left));
+        let refused = reload(&lab);
+        assert_eq!(refused.code, SYSTEM, "{refused:?}");
+        assert!(refused.stderr.contains(told), "{refused:?}");
+        assert_eq!(judged(&lab), 1, "the workers are others");
+    }
     group.limit(None);
     let said = reloaded(&lab);
     assert!(said.contains("workers.jail: \"best-effort\" -> \"required\""), "{said}");
