@@ -182,8 +182,13 @@ pub fn on_processor(pid: u32) -> Duration {
 
 /// Kills one process that a daemon of ours started.
 pub fn kill_descendant(pid: u32) -> bool {
+    signal_descendant(pid, Signal::KILL)
+}
+
+/// Sends a signal to one.
+pub fn signal_descendant(pid: u32, signal: Signal) -> bool {
     let pid = i32::try_from(pid).ok().and_then(Pid::from_raw);
-    pid.is_some_and(|pid| kill_process(pid, Signal::KILL).is_ok())
+    pid.is_some_and(|pid| kill_process(pid, signal).is_ok())
 }
 
 /// How many descriptors a process has.

@@ -42,12 +42,13 @@ pub(crate) fn cause_of(ending: Ending) -> Cause {
         Ending::Exited(EXIT_MEMORY) => Cause::Memory,
         Ending::Exited(EXIT_PANIC) => Cause::Panic,
         Ending::Exited(_) => Cause::InvalidVerdict,
-        // The kernel's OOM killer, a person, a shutdown: not the message's doing.
-        Ending::Signalled(libc::SIGKILL | libc::SIGTERM | libc::SIGINT | libc::SIGHUP | libc::SIGQUIT) => {
-            Cause::Killed
-        }
         Ending::Signalled(libc::SIGBUS) => Cause::BusError,
-        Ending::Signalled(_) => Cause::Crash,
+        // What a program's own fault ends it with (signal(7)).
+        Ending::Signalled(
+            libc::SIGSEGV | libc::SIGABRT | libc::SIGILL | libc::SIGFPE | libc::SIGSYS | libc::SIGTRAP,
+        ) => Cause::Crash,
+        // The kernel's OOM killer, a person, a shutdown: not the message's doing.
+        Ending::Signalled(_) => Cause::Killed,
     }
 }
 
@@ -83,11 +84,16 @@ mod tests {
             (Ending::Exited(EXIT_PANIC), Panic, Next::Defer, Next::Defer),
             (Ending::Signalled(libc::SIGSEGV), Crash, Next::Defer, Next::Defer),
             (Ending::Signalled(libc::SIGABRT), Crash, Next::Defer, Next::Defer),
+            (Ending::Signalled(libc::SIGILL), Crash, Next::Defer, Next::Defer),
+            (Ending::Signalled(libc::SIGFPE), Crash, Next::Defer, Next::Defer),
             (Ending::Signalled(libc::SIGSYS), Crash, Next::Defer, Next::Defer),
+            (Ending::Signalled(libc::SIGTRAP), Crash, Next::Defer, Next::Defer),
             (Ending::Exited(0), InvalidVerdict, Next::TryAgain, Next::Defer),
             (Ending::Exited(1), InvalidVerdict, Next::TryAgain, Next::Defer),
             (Ending::Signalled(libc::SIGKILL), Killed, Next::TryAgain, Next::Defer),
             (Ending::Signalled(libc::SIGTERM), Killed, Next::TryAgain, Next::Defer),
+            (Ending::Signalled(libc::SIGUSR2), Killed, Next::TryAgain, Next::Defer),
+            (Ending::Signalled(libc::SIGXCPU), Killed, Next::TryAgain, Next::Defer),
             (Ending::Signalled(libc::SIGBUS), BusError, Next::TryAgain, Next::Defer),
         ] {
             assert_eq!(cause_of(ending), cause, "{ending}");

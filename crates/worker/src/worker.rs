@@ -325,6 +325,7 @@ impl Worker {
             Some(cell) => cell,
             None => self.new_cell(Ok)?,
         };
+        self.meter.cell.store(cell.pid(), Ordering::Relaxed);
         let envelope = &message.envelope;
         let task = (envelope.id, envelope.transaction.recipients.len());
         let file = message.descriptor().expect("a message on a real disk has a descriptor");

@@ -6,10 +6,12 @@
 
 use std::time::Duration;
 
+use rustix::process::Signal;
+
 use crate::cgroup::{Controller, Group};
-use crate::lab::{Config, Lab, submitted};
+use crate::lab::{Config, Lab, cli, submitted};
 use crate::poison;
-use crate::process::{is_running, kill_descendant};
+use crate::process::{is_running, kill_descendant, signal_descendant};
 use crate::spooldir::has_strike;
 use crate::trial::{Case, Needs, figures};
 use crate::wait::until;
@@ -28,6 +30,7 @@ pub fn cases() -> Vec<Case> {
     const MEMORY: &[Needs] = &[Needs::Group(Controller::Memory)];
     vec![
         Case::new("blame::kernel_out_of_memory", kernel_out_of_memory).needs(MEMORY).alone(),
+        Case::new("blame::signals_from_outside", signals_from_outside),
         Case::new("blame::clean_stop_while_parsing", clean_stop_while_parsing),
     ]
 }
@@ -61,6 +64,39 @@ fn kernel_out_of_memory() {
     group.limit(None);
     drop(group);
     assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// Signals that no fault of a program brings about, to the cell that `status` names.
+fn signals_from_outside() {
+    let lab = Lab::with(&Config::parsing_everything().workers("cpu_time = \"600s\"\n"));
+    let daemon = lab.start();
+    let spool = lab.spool();
+    let id = submitted(&lab, RECIPIENT, &poison::slow());
+    let mut before = None;
+    for signal in [Signal::USR2, Signal::XCPU] {
+        let mut at_work = None;
+        let found = until(TIME_MAX, || {
+            at_work = cell_of(&lab, &id).filter(|&cell| Some(cell) != before && is_running(cell));
+            at_work.is_some()
+        });
+        assert!(found, "status names no cell that is at work");
+        assert!(at_work.is_some_and(|cell| signal_descendant(cell, signal)), "{at_work:?}");
+        before = at_work;
+    }
+    assert!(until(TIME_MAX, || spool.report(&id).is_some()), "it is not deferred");
+    let report = spool.report(&id).expect("a report");
+    assert_eq!((report.cause(), report.get("blame"), report.attempts()), ("killed", "unknown", 2));
+    assert_eq!(daemon.terminate().code(), Some(0));
+}
+
+/// The cell that has a message, as `status` tells it.
+fn cell_of(lab: &Lab, id: &str) -> Option<u32> {
+    let status = cli(lab, &["status", "--json"]);
+    let status: serde_json::Value =
+        serde_json::from_str(&status.stdout).unwrap_or_else(|error| panic!("{error}: {status:?}"));
+    let workers = status["daemon"]["workers"].as_array().expect("a list of workers");
+    let worker = workers.iter().find(|worker| worker["message"] == id)?;
+    u32::try_from(worker["cell_pid"].as_u64()?).ok()
 }
 
 fn clean_stop_while_parsing() {
