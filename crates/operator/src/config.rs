@@ -175,12 +175,17 @@ impl Config {
     pub fn warnings(&self) -> Vec<String> {
         let table = RouteTable::compile(&self.routes).expect("a configuration is checked");
         let mut warnings = Vec::new();
-        if !table.has_catch_all() {
-            warnings.push(
+        match table.catch_all() {
+            None => warnings.push(
                 "no route without conditions: mail that no route matches is deferred (cause no-route); \
                  a last [[route]] with only `deliver` takes everything else"
                     .to_owned(),
-            );
+            ),
+            Some(at) if at < self.routes.len() => warnings.push(format!(
+                "route {at} has no condition and takes everything: no route behind it is ever asked; make it the last \
+                 [[route]]"
+            )),
+            Some(_) => {}
         }
         let passes = || self.workers.faults.passes();
         let used =
@@ -359,6 +364,9 @@ mod tests {
                     [[route]]\nrecipient = \"*@example.org\"\ndeliver = \"a\"\n";
         let warnings = parse(text).unwrap().warnings();
         assert!(warnings[0].contains("no-route") && warnings[1].contains("\"b\""), "{warnings:?}");
+        let early = text.replace("recipient = \"*@example.org\"\n", "");
+        let warnings = parse(&format!("{early}[[route]]\ndeliver = \"b\"\n")).unwrap().warnings();
+        assert!(warnings.len() == 1 && warnings[0].contains("route 1 has no condition"), "{warnings:?}");
         let small = format!("{text}[[route]]\ndeliver = \"b\"\n[[listen]]\nsession_bytes = \"99MiB\"\n");
         let warnings = parse(&small).unwrap().warnings();
         assert!(

@@ -115,11 +115,12 @@ impl RouteTable {
         self.routes.iter().map(|Route { action: Action::Deliver(transport), .. }| transport.as_str())
     }
 
-    /// Whether the last route has no condition, so that every recipient finds
-    /// a route.
+    /// Which route is the first without conditions, counted from 1: every recipient finds
+    /// it, and none a later one.
     #[must_use]
-    pub fn has_catch_all(&self) -> bool {
-        matches!(self.routes.last(), Some(Route { condition: Condition::All(keys), .. }) if keys.is_empty())
+    pub fn catch_all(&self) -> Option<usize> {
+        let takes_all = |route: &Route| matches!(&route.condition, Condition::All(keys) if keys.is_empty());
+        self.routes.iter().position(takes_all).map(|at| at + 1)
     }
 
     /// What the conditions can ask for.

@@ -140,11 +140,13 @@ fn a_table_says_what_it_can_need() {
 }
 
 #[test]
-fn only_a_last_route_without_condition_takes_everything() {
-    let catch_all = |text: &str| compile(text).unwrap().has_catch_all();
-    assert!(catch_all("[[route]]\nsender = '*'\ndeliver = 'x'\n[[route]]\ndeliver = 'y'"));
-    assert!(!catch_all("[[route]]\ndeliver = 'y'\n[[route]]\nsender = '*'\ndeliver = 'x'"));
-    assert!(!catch_all("") && compile("").unwrap().is_empty());
+fn the_first_route_without_condition_takes_everything() {
+    let catch_all = |text: &str| compile(text).unwrap().catch_all();
+    let (asks, all) = ("[[route]]\nsender = '*'\ndeliver = 'x'\n", "[[route]]\ndeliver = 'y'\n");
+    assert_eq!(catch_all(&[asks, all].concat()), Some(2));
+    assert_eq!(catch_all(&[all, asks, all].concat()), Some(1));
+    assert_eq!(catch_all(asks), None);
+    assert!(catch_all("").is_none() && compile("").unwrap().is_empty());
 }
 
 #[test]
