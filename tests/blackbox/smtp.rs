@@ -194,8 +194,18 @@ impl<S: Read + Write> Client<S> {
     /// # Errors
     /// The connection, or a reply that stops it.
     pub fn deliver(&mut self, from: &str, to: &[&str], wire: &[u8]) -> Result<String, Failure> {
+        self.deliver_stuffed(from, to, &[&stuffed(wire)])
+    }
+
+    /// One transaction with a message that is [`stuffed`] already, in parts.
+    ///
+    /// # Errors
+    /// The connection, or a reply that stops it.
+    pub fn deliver_stuffed(&mut self, from: &str, to: &[&str], parts: &[&[u8]]) -> Result<String, Failure> {
         self.begin(from, to)?;
-        self.send(&stuffed(wire))?;
+        for part in parts.iter().filter(|part| !part.is_empty()) {
+            self.send(part)?;
+        }
         let reply = expect(self.reply()?, 250)?;
         let id = reply.text.strip_prefix("2.0.0 queued as ").map(str::to_owned);
         id.ok_or(Failure::Refused(reply))

@@ -12,6 +12,7 @@ use super::Parameters;
 use crate::content::{has_bare_cr, wire};
 use crate::generated::Generated;
 use crate::poison::{self, Expected, Poison};
+use crate::smtp::stuffed;
 use crate::trial::test_data;
 
 /// Largest generated poison that is mixed in: larger ones would measure disk
@@ -33,17 +34,27 @@ pub enum Mix {
 }
 
 /// One message of a run.
-pub struct Item {
-    /// As it goes on the wire, but for the stuffing.
-    pub bytes: Vec<u8>,
+pub struct Item<'a> {
+    /// A field before all others, or nothing.
+    pub field: String,
+    /// The rest, as it goes on the wire.
+    pub stuffed: &'a [u8],
     /// Whether its delivery is measured.
     pub healthy: bool,
 }
 
-/// What there is to send.
+/// A poisonous message, and a benign one of its size.
+struct Other {
+    name: String,
+    poison: Vec<u8>,
+    ballast: Vec<u8>,
+}
+
+/// What there is to send, ready to go on the wire: the processor that a client uses is
+/// one that the program has not.
 pub struct Load {
     healthy: Vec<Vec<u8>>,
-    poison: Vec<(String, Vec<u8>)>,
+    others: Vec<Other>,
     messages: usize,
     percent: usize,
     copies: bool,
@@ -61,16 +72,20 @@ impl Load {
         if data {
             all.extend(of_all_families());
         }
-        let poison = all
+        let others = all
             .into_iter()
             .filter(|poison| !parameters.deadly || matches!(poison.expected, Expected::Quarantine(_)))
             // A listener refuses others, and mended they may be harmless.
             .filter(|poison| wire(&poison.bytes) == poison.bytes && !has_bare_cr(&poison.bytes))
-            .map(|poison| (poison.name, poison.bytes))
+            .map(|Poison { name, bytes, .. }| Other {
+                name,
+                poison: stuffed(&bytes),
+                ballast: stuffed(&ballast(bytes.len())),
+            })
             .collect();
         Self {
-            healthy,
-            poison,
+            healthy: healthy.iter().map(|bytes| stuffed(bytes)).collect(),
+            others,
             messages: parameters.messages as usize,
             percent: parameters.poison as usize,
             copies: parameters.copies,
@@ -88,7 +103,7 @@ impl Load {
     }
 
     /// Message `number` of a run.
-    pub fn item(&self, mix: Mix, number: usize) -> Item {
+    pub fn item(&self, mix: Mix, number: usize) -> Item<'_> {
         if mix == Mix::Healthy {
             return self.healthy(number);
         }
@@ -96,21 +111,18 @@ impl Load {
         let (whole, others) = (100 + self.percent, |upto: usize| upto * self.percent / (100 + self.percent));
         debug_assert!(others(whole) == self.percent);
         let before = others(number);
-        match (others(number + 1) > before, mix) {
-            (false, _) => self.healthy(number - before),
-            (true, Mix::Poisoned) => self.poison(before),
-            (true, _) => Item { bytes: ballast(self.poison(before).bytes.len()), healthy: false },
+        if others(number + 1) == before {
+            return self.healthy(number - before);
         }
+        let other = &self.others[before % self.others.len()];
+        let unlike = if self.copies { String::new() } else { format!("X-Number: {before}\r\n") };
+        let stuffed = if mix == Mix::Poisoned { &other.poison } else { &other.ballast };
+        Item { field: unlike, stuffed, healthy: false }
     }
 
-    fn healthy(&self, number: usize) -> Item {
-        Item { bytes: self.healthy[number % self.healthy.len()].clone(), healthy: true }
-    }
-
-    fn poison(&self, number: usize) -> Item {
-        let (_, poison) = &self.poison[number % self.poison.len()];
-        let unlike = if self.copies { String::new() } else { format!("X-Number: {number}\r\n") };
-        Item { bytes: [unlike.as_bytes(), poison].concat(), healthy: false }
+    fn healthy(&self, number: usize) -> Item<'_> {
+        let stuffed = &self.healthy[number % self.healthy.len()];
+        Item { field: String::new(), stuffed, healthy: true }
     }
 
     /// What is in it, for people.
@@ -120,9 +132,9 @@ impl Load {
             "{} healthy messages of {} bytes on average, {} poisonous of {}: {}",
             self.healthy.len(),
             mean(&mut self.healthy.iter().map(Vec::len), self.healthy.len()),
-            self.poison.len(),
-            mean(&mut self.poison.iter().map(|(_, bytes)| bytes.len()), self.poison.len()),
-            self.poison.iter().map(|(name, _)| name.as_str()).collect::<Vec<_>>().join(", "),
+            self.others.len(),
+            mean(&mut self.others.iter().map(|other| other.poison.len()), self.others.len()),
+            self.others.iter().map(|other| other.name.as_str()).collect::<Vec<_>>().join(", "),
         )
     }
 }

@@ -15,9 +15,9 @@ parameters of the paired benchmark:
   --connections N   SMTP connections, each with one message at a time (4)
   --rate N          healthy messages a second that are offered; without it as many
                     as are taken, so that latency is that of a full queue
-  --no-ballast      the run without poison has nothing in its place, instead of benign
-                    mail of the same sizes: that so many bytes are to be taken, stored
-                    and delivered makes a difference, too, not just what poison does
+  --ballast         the run without poison has benign mail of the same sizes in its place,
+                    so that only what poison does makes a difference, and not that so
+                    many bytes are to be taken and stored
   --deadly          only such poison as ends in quarantine, not all families of it, of
                     which some are harmless at a size that makes a benchmark
   --copies          the same few poisonous messages again and again
@@ -43,7 +43,7 @@ pub struct Parameters {
     pub connections: u32,
     /// Healthy messages a second that are offered.
     pub rate: Option<NonZeroU32>,
-    /// Benign mail stands in for poison.
+    /// Benign mail stands in for poison where there is none.
     pub ballast: bool,
     /// Poison that turns out harmless takes no part.
     pub deadly: bool,
@@ -67,7 +67,7 @@ impl Default for Parameters {
             poison: 5,
             connections: 4,
             rate: None,
-            ballast: true,
+            ballast: false,
             deadly: false,
             copies: false,
             own: false,
@@ -97,7 +97,7 @@ impl Parameters {
                 "--poison" => parameters.poison = number(value()?)?.min(100),
                 "--connections" => parameters.connections = number(value()?)?,
                 "--rate" => parameters.rate = NonZeroU32::new(number(value()?)?),
-                "--no-ballast" => parameters.ballast = false,
+                "--ballast" => parameters.ballast = true,
                 "--deadly" => parameters.deadly = true,
                 "--copies" => parameters.copies = true,
                 "--own" => parameters.own = true,

@@ -17,11 +17,11 @@ pub fn about(parameters: &Parameters, load: &Load) -> String {
     let folder = std::env::temp_dir();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
-        "{}\n{} healthy messages a run, {} poisonous or {}, {} connections, {}; in {} ({}), {cores} processors",
+        "{}\n{} healthy messages a run, {} poisonous in addition or {}, {} connections, {}; in {} ({}), {cores} processors",
         load.describe(),
         parameters.messages,
         load.others(),
-        if parameters.ballast { "as many benign ones of their sizes" } else { "none" },
+        if parameters.ballast { "as many benign ones of their sizes" } else { "none in their place" },
         parameters.connections,
         parameters.rate.map_or("as fast as they are taken".into(), |rate| format!("{rate} a second")),
         folder.display(),

@@ -132,7 +132,7 @@ fn send(parameters: &Parameters, load: &Load, mix: Mix, daemon: &Daemon) -> Vec<
             }
             let item = load.item(mix, number);
             let recipient = if item.healthy { MAILBOX } else { ELSEWHERE };
-            let id = client.deliver(SENDER, &[recipient], &item.bytes);
+            let id = client.deliver_stuffed(SENDER, &[recipient], &[item.field.as_bytes(), item.stuffed]);
             taken.push((id.expect("the message is taken"), (Instant::now(), item.healthy)));
         }
     };
