@@ -33,6 +33,10 @@ const TRACE_FIELDS: [&str; 13] = [
 /// poison, and must not be held against what lies below them.
 pub(crate) const TRACE_BYTES_MAX: usize = 16 << 10;
 
+/// Bytes below the trace fields that tell what may be a copy, long before all is read:
+/// in most mail the rest of the header and more.
+const GLANCE_BYTES: u64 = 8 << 10;
+
 /// Bytes that are read at a time.
 const BLOCK_BYTES: usize = 64 << 10;
 
@@ -75,6 +79,11 @@ fn is_trace_field(line: &[u8]) -> bool {
     let Some(colon) = line.iter().position(|&byte| byte == b':') else { return false };
     let name = line[..colon].trim_ascii_end();
     TRACE_FIELDS.iter().any(|field| field.as_bytes().eq_ignore_ascii_case(name))
+}
+
+/// The digest of the beginning of what follows the first `skipped` bytes.
+pub(crate) fn glance_below(content: impl Read, skipped: u64) -> io::Result<Digest> {
+    digest_below(content.take(skipped.saturating_add(GLANCE_BYTES)), skipped)
 }
 
 /// The digest of what follows the first `skipped` bytes.
@@ -126,6 +135,16 @@ mod tests {
         assert_eq!(digest(text), digest(&format!("Received: from a\r\n by b\r\n{text}")));
         assert_eq!(digest(text).0, *blake3::hash(text.as_bytes()).as_bytes());
         assert_ne!(digest(text), digest(&format!("X-Other: from a\r\n{text}")));
+    }
+
+    #[test]
+    fn at_a_glance_the_beginning_tells() {
+        let long = "Subject: x\r\n\r\n".to_owned() + &"x".repeat(2 * GLANCE_BYTES as usize);
+        let glance = |text: &str| glance_below(text.as_bytes(), trace(text).len() as u64).unwrap();
+        assert_eq!(glance(&long), glance(&format!("Received: from a\r\n{long}, and another end")));
+        assert_ne!(glance(&long), glance(&long.replace("Subject", "X-Other")));
+        let short = "Subject: x\r\n\r\ntext\r\n";
+        assert_eq!(glance(short), digest_below(short.as_bytes(), 0).unwrap());
     }
 
     #[test]

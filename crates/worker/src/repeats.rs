@@ -11,7 +11,8 @@
 //! What a message costs that is no copy: nothing while nothing is remembered;
 //! one look into a map if no remembered fault is of about its size; a read of its
 //! top, some 4 KiB, if one is; and only if both are of exactly one size below
-//! their trace fields is all of it hashed, at the speed of a read. What was not a
+//! their trace fields is all of it hashed, at the speed of a read. What is late looks
+//! alike if its first 8 KiB do, too: no more of it is read. What was not a
 //! message's own fault must never be remembered.
 
 use std::collections::BTreeSet;
@@ -26,7 +27,7 @@ use tracing::{info, warn};
 use crate::budget::WorkersConfig;
 use crate::fingerprint::TRACE_BYTES_MAX;
 use crate::frame::Setup;
-use crate::repeats::known::{Fault, Key, Known, REPEATS_MAX};
+use crate::repeats::known::{Fault, Glance, Key, Known, REPEATS_MAX};
 pub(crate) use crate::repeats::likeness::Likeness;
 use crate::slow::{Delay, GivesWay, Slow};
 
@@ -93,23 +94,13 @@ impl Repeats {
         slow: &mut Slow<'_>,
     ) -> Result<Option<Repeat>, GivesWay> {
         // A message that can't be read is for others to find out.
-        let Some(key) = self.likely_copy(likeness, now) else { return Ok(None) };
+        let Some(glance) = self.likely_copy(likeness, now) else { return Ok(None) };
+        self.wait_for_trials(glance, slow)?;
+        if !self.lock().has_fault_within(glance.bytes, glance.bytes) {
+            return Ok(None);
+        }
+        let Ok(key) = likeness.key() else { return Ok(None) };
         let mut known = self.lock();
-        if let Some(delay) = known.suspect(key) {
-            drop(known);
-            slow(delay)?;
-            known = self.lock();
-        }
-        let mut told = None;
-        while let Some(delay) = known.on_trial(key) {
-            if told.replace(delay) == Some(delay) {
-                known = self.tried.wait(known).unwrap_or_else(PoisonError::into_inner);
-            } else {
-                drop(known);
-                slow(delay)?;
-                known = self.lock();
-            }
-        }
         let Some(Fault { first, time, cause, detail }) = known.faults.get(&key).cloned() else {
             return Ok(None);
         };
@@ -124,8 +115,8 @@ impl Repeats {
         Ok(Some(Repeat { cause, detail, fingerprint: self.fingerprint(key) }))
     }
 
-    /// What the message is known by, if there is anything that it may be a copy of.
-    fn likely_copy(&self, likeness: &Likeness<'_>, now: Timestamp) -> Option<Key> {
+    /// What the message looks like, if there is anything that it may be a copy of.
+    fn likely_copy(&self, likeness: &Likeness<'_>, now: Timestamp) -> Option<Glance> {
         let size = likeness.size();
         if !self.known(now).has_within(size.saturating_sub(TRACE_BYTES_MAX as u64), size) {
             return None;
@@ -134,14 +125,35 @@ impl Repeats {
         if !self.lock().has_within(bytes, bytes) {
             return None;
         }
-        likeness.key().ok()
+        likeness.glance().ok()
+    }
+
+    /// Waits until nothing that looks so is late any more.
+    fn wait_for_trials(&self, glance: Glance, slow: &mut Slow<'_>) -> Result<(), GivesWay> {
+        let mut known = self.lock();
+        if let Some(delay) = known.suspect(glance) {
+            drop(known);
+            slow(delay)?;
+            known = self.lock();
+        }
+        let mut told = None;
+        while let Some(delay) = known.on_trial(glance) {
+            if told.replace(delay) == Some(delay) {
+                known = self.tried.wait(known).unwrap_or_else(PoisonError::into_inner);
+            } else {
+                drop(known);
+                slow(delay)?;
+                known = self.lock();
+            }
+        }
+        Ok(())
     }
 
     /// The message is late in its cell: copies wait for what comes of it, as long as
     /// the value that is returned is held.
     pub(crate) fn on_trial(&self, likeness: &Likeness<'_>, delay: Delay) -> Trial<'_> {
-        let key = if self.keep.is_zero() { None } else { likeness.key().ok() };
-        Trial { repeats: self, key: key.filter(|&key| self.lock().begin_trial(key, delay)) }
+        let glance = if self.keep.is_zero() { None } else { likeness.glance().ok() };
+        Trial { repeats: self, glance: glance.filter(|&glance| self.lock().begin_trial(glance, delay)) }
     }
 
     /// Remembers a message that was to blame itself; its report says then what
@@ -250,21 +262,21 @@ impl Repeats {
 #[must_use = "the trial ends when this is dropped"]
 pub(crate) struct Trial<'a> {
     repeats: &'a Repeats,
-    key: Option<Key>,
+    glance: Option<Glance>,
 }
 
 impl Trial<'_> {
     /// It is later than it was.
     pub(crate) fn delayed(&self, delay: Delay) {
-        if self.key.is_some_and(|key| self.repeats.lock().delay_trial(key, delay)) {
+        if self.glance.is_some_and(|glance| self.repeats.lock().delay_trial(glance, delay)) {
             self.repeats.tried.notify_all();
         }
     }
 
     /// It is tried again later: its copies shall give way, too, without a cell.
     pub(crate) fn gives_way(mut self, gave: GivesWay) {
-        if let Some(key) = self.key.take() {
-            self.repeats.lock().adjourn_trial(key, gave);
+        if let Some(glance) = self.glance.take() {
+            self.repeats.lock().adjourn_trial(glance, gave);
             self.repeats.tried.notify_all();
         }
     }
@@ -272,8 +284,8 @@ impl Trial<'_> {
 
 impl Drop for Trial<'_> {
     fn drop(&mut self) {
-        if let Some(key) = self.key {
-            self.repeats.lock().end_trial(key);
+        if let Some(glance) = self.glance {
+            self.repeats.lock().end_trial(glance);
             self.repeats.tried.notify_all();
         }
     }

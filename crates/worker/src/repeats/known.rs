@@ -24,6 +24,14 @@ const SUSPECTS_MAX: usize = 65_536;
 /// Content, by what tells most apart at no cost: number of bytes, then digest.
 pub(super) type Key = (u64, [u8; 32]);
 
+/// What content looks like at a glance: how many bytes it has, and the digest of the first
+/// of them. Contents that are alike in this may differ further down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Glance {
+    pub(super) bytes: u64,
+    pub(super) top: [u8; 32],
+}
+
 pub(super) const LOWEST: [u8; 32] = [0; 32];
 const HIGHEST: [u8; 32] = [u8::MAX; 32];
 
@@ -35,12 +43,13 @@ pub(super) struct Known {
     pub(super) ages: BTreeMap<(Timestamp, MessageId), Key>,
     /// The messages that went to quarantine for what is remembered, the latest.
     deferred: BTreeSet<MessageId>,
-    /// Contents that are late in a cell, as often as they are.
-    on_trial: Vec<(Key, Delay)>,
-    /// Contents that took long and gave way before it was known what comes of it.
-    suspects: BTreeMap<Key, GivesWay>,
-    /// Contents that were late and are not to blame, oldest first.
-    cleared: VecDeque<Key>,
+    /// What contents look like that are late in a cell, as often as they are.
+    on_trial: Vec<(Glance, Delay)>,
+    /// What those look like that took long and gave way before it was known what comes of
+    /// it.
+    suspects: BTreeMap<Glance, GivesWay>,
+    /// What those look like that were late and are not to blame, oldest first.
+    cleared: VecDeque<Glance>,
 }
 
 /// What is remembered of a fault.
@@ -55,10 +64,15 @@ pub(super) struct Fault {
 impl Known {
     /// Whether any content of `least` to `most` bytes is known or takes long.
     pub(super) fn has_within(&self, least: u64, most: u64) -> bool {
-        let within = (least, LOWEST)..=(most, HIGHEST);
-        self.faults.range(within.clone()).next().is_some()
-            || self.suspects.range(within).next().is_some()
-            || self.on_trial.iter().any(|((bytes, _), _)| (least..=most).contains(bytes))
+        let glance = |bytes, top| Glance { bytes, top };
+        self.has_fault_within(least, most)
+            || self.suspects.range(glance(least, LOWEST)..=glance(most, HIGHEST)).next().is_some()
+            || self.on_trial.iter().any(|(found, _)| (least..=most).contains(&found.bytes))
+    }
+
+    /// Whether any content of `least` to `most` bytes is known.
+    pub(super) fn has_fault_within(&self, least: u64, most: u64) -> bool {
+        self.faults.range((least, LOWEST)..=(most, HIGHEST)).next().is_some()
     }
 
     pub(super) fn insert(&mut self, key: Key, fault: Fault) {
@@ -106,59 +120,59 @@ impl Known {
         self.deferred.remove(&id)
     }
 
-    /// Content is late in a cell; `false` if it was found not to blame before.
-    pub(super) fn begin_trial(&mut self, key: Key, delay: Delay) -> bool {
-        let wanted = !self.cleared.contains(&key);
+    /// Content that looks so is late in a cell; `false` if it was found not to blame before.
+    pub(super) fn begin_trial(&mut self, glance: Glance, delay: Delay) -> bool {
+        let wanted = !self.cleared.contains(&glance);
         if wanted {
-            self.on_trial.push((key, delay));
+            self.on_trial.push((glance, delay));
         }
         wanted
     }
 
     /// So late it is by now; `false` if it was before.
-    pub(super) fn delay_trial(&mut self, key: Key, delay: Delay) -> bool {
-        self.position(key).is_some_and(|at| std::mem::replace(&mut self.on_trial[at].1, delay) != delay)
+    pub(super) fn delay_trial(&mut self, glance: Glance, delay: Delay) -> bool {
+        self.position(glance).is_some_and(|at| std::mem::replace(&mut self.on_trial[at].1, delay) != delay)
     }
 
-    /// How late such content is that is in a cell.
-    pub(super) fn on_trial(&self, key: Key) -> Option<Delay> {
-        self.position(key).map(|at| self.on_trial[at].1)
+    /// How late content is that looks so and is in a cell.
+    pub(super) fn on_trial(&self, glance: Glance) -> Option<Delay> {
+        self.position(glance).map(|at| self.on_trial[at].1)
     }
 
-    /// How late such content is that gave way and was not tried since.
-    pub(super) fn suspect(&self, key: Key) -> Option<Delay> {
-        self.suspects.get(&key).map(|gave| match gave {
+    /// How late content is that looks so, gave way and was not tried since.
+    pub(super) fn suspect(&self, glance: Glance) -> Option<Delay> {
+        self.suspects.get(&glance).map(|gave| match gave {
             GivesWay::Once => Delay::TakesLong,
             GivesWay::Twice => Delay::TakesVeryLong,
         })
     }
 
-    fn position(&self, key: Key) -> Option<usize> {
-        self.on_trial.iter().position(|(found, _)| *found == key)
+    fn position(&self, glance: Glance) -> Option<usize> {
+        self.on_trial.iter().position(|(found, _)| *found == glance)
     }
 
     /// It gave way and is tried again later.
-    pub(super) fn adjourn_trial(&mut self, key: Key, gave: GivesWay) {
-        self.drop_trial(key);
-        if self.suspects.len() < SUSPECTS_MAX || self.suspects.contains_key(&key) {
-            self.suspects.insert(key, gave);
+    pub(super) fn adjourn_trial(&mut self, glance: Glance, gave: GivesWay) {
+        self.drop_trial(glance);
+        if self.suspects.len() < SUSPECTS_MAX || self.suspects.contains_key(&glance) {
+            self.suspects.insert(glance, gave);
         }
     }
 
-    /// It has ended. If nothing is remembered of it by now it is cleared.
-    pub(super) fn end_trial(&mut self, key: Key) {
-        self.drop_trial(key);
-        self.suspects.remove(&key);
-        if !self.faults.contains_key(&key) {
-            self.cleared.push_back(key);
+    /// It has ended. If nothing is remembered of its size by now it is cleared.
+    pub(super) fn end_trial(&mut self, glance: Glance) {
+        self.drop_trial(glance);
+        self.suspects.remove(&glance);
+        if !self.has_fault_within(glance.bytes, glance.bytes) {
+            self.cleared.push_back(glance);
             if self.cleared.len() > CLEARED_MAX {
                 self.cleared.pop_front();
             }
         }
     }
 
-    fn drop_trial(&mut self, key: Key) {
-        if let Some(at) = self.position(key) {
+    fn drop_trial(&mut self, glance: Glance) {
+        if let Some(at) = self.position(glance) {
             self.on_trial.swap_remove(at);
         }
     }

@@ -9,20 +9,21 @@ use std::io;
 
 use lazaret_spool::Message;
 
-use super::known::Key;
-use crate::fingerprint::{digest_below, trace_length};
+use super::known::{Glance, Key};
+use crate::fingerprint::{digest_below, glance_below, trace_length};
 
 /// A message, and what of it has been read.
 pub(crate) struct Likeness<'a> {
     pub(super) message: &'a Message,
     trace: OnceCell<io::Result<u64>>,
+    glance: OnceCell<io::Result<[u8; 32]>>,
     digest: OnceCell<io::Result<[u8; 32]>>,
 }
 
 impl<'a> Likeness<'a> {
     /// Of this message; none of it is read yet.
     pub(crate) fn of(message: &'a Message) -> Self {
-        Self { message, trace: OnceCell::new(), digest: OnceCell::new() }
+        Self { message, trace: OnceCell::new(), glance: OnceCell::new(), digest: OnceCell::new() }
     }
 
     /// Bytes of the message, with its trace fields.
@@ -33,6 +34,14 @@ impl<'a> Likeness<'a> {
     /// Bytes below its trace fields: its top is read.
     pub(super) fn bytes(&self) -> Result<u64, &io::Error> {
         Ok(self.size().saturating_sub(self.trace()?))
+    }
+
+    /// What may be a copy is told by: its beginning is read.
+    pub(super) fn glance(&self) -> Result<Glance, &io::Error> {
+        let trace = self.trace()?;
+        let read = || glance_below(self.message.content(), trace).map(|digest| digest.0);
+        let top = *self.glance.get_or_init(read).as_ref()?;
+        Ok(Glance { bytes: self.bytes()?, top })
     }
 
     /// What copies are known by: all of it is read.

@@ -284,6 +284,23 @@ fn copies_of_what_gave_way_give_way_until_one_is_tried() {
 }
 
 #[test]
+fn what_only_looks_alike_is_as_late_and_never_blamed() {
+    let (place, known) = place();
+    let long = |end: &str| format!("Subject: poison\r\n\r\n{}{end}\r\n", "x".repeat(16 << 10));
+    let (first, other) = (place.accept(1, &long("boom")), place.accept(1, &long("bang")));
+    let (first, other) = (first.open().unwrap(), other.open().unwrap());
+    known.on_trial(&Likeness::of(&first), Delay::TakesLong).gives_way(GivesWay::Once);
+    let gave = known.recall(&Likeness::of(&other), place.now(), &mut |_| Err(GivesWay::Once));
+    assert_eq!(gave, Err(GivesWay::Once));
+    let trial = known.on_trial(&Likeness::of(&first), Delay::TakesLong);
+    let mut report = Report::new(first.envelope.id, Cause::CpuTime, Line::escaped("boom"), place.now());
+    known.remember(&Likeness::of(&first), &mut report);
+    drop(trial);
+    assert_eq!(place.recall(&known, &long("bang")), None);
+    assert_eq!(place.recall(&known, &long("boom")).unwrap().cause, Cause::CpuTime);
+}
+
+#[test]
 fn a_message_that_was_moved_back_by_hand_is_tried_again() {
     let (place, known) = place();
     let first = place.fault(&known, Cause::Memory, POISON);
