@@ -8,14 +8,14 @@
 //! and never make a system call that is not on the jail's list.
 
 use std::convert::Infallible;
-use std::ffi::CStr;
+use std::ffi::{CStr, c_void};
 use std::io::{self, Write};
 use std::net::Shutdown;
 use std::os::fd::OwnedFd;
 use std::os::unix::net::UnixStream;
 use std::panic::PanicHookInfo;
 use std::sync::Barrier;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicPtr, AtomicU64, AtomicUsize, Ordering};
 use std::thread;
 
 use lazaret_envelope::{Envelope, Line, Stage};
@@ -40,8 +40,7 @@ pub(crate) const EXIT_PROTOCOL: i32 = 79;
 /// A cell that holds so much more than before its message wants to be replaced.
 const GROWTH_BYTES_MAX: u64 = 1 << 20;
 
-/// One that holds more than this for messages that it left, heap and what is mapped, wants
-/// to be replaced, too.
+/// One that holds more heap than this for messages that it left wants to be replaced, too.
 pub(crate) const LEFT_BYTES_MAX: u64 = 8 << 20;
 
 /// Stack of a thread that parses, in bytes: so much that the heap budget of any message
@@ -73,8 +72,8 @@ pub(crate) fn run(
     alarm::install(socket)?;
     relief::install()?;
     std::panic::set_hook(Box::new(|info| on_panic(page, info)));
-    let (mapped, left) = (AtomicU64::new(0), AtomicU64::new(0));
-    let duty = Duty { socket, page, table, limits: &setup.limits, mapped, left };
+    let (mapping, left) = (Mapping::default(), AtomicU64::new(0));
+    let duty = Duty { socket, page, table, limits: &setup.limits, mapping, left };
     let jail = jail::build(setup.jail, tied);
     // Behind the door no thread can be started any more, nor end its start.
     let (started, duty) = (&Barrier::new(relief::THREADS), &duty);
@@ -108,9 +107,9 @@ struct Duty<'a> {
     page: &'static Page,
     table: &'a RouteTable,
     limits: &'a Limits,
-    /// Bytes that are mapped for the message in hand.
-    mapped: AtomicU64,
-    /// Bytes that messages hold which were left.
+    /// Of the message in hand.
+    mapping: Mapping,
+    /// Bytes of heap that messages hold which were left.
     left: AtomicU64,
 }
 
@@ -150,8 +149,9 @@ impl Duty<'_> {
     /// Says that the message of the thread before was left.
     fn take_over(&self) -> io::Result<()> {
         let Self { mut socket, page, .. } = *self;
-        let (peak, heap) = allocator::end();
-        let held = heap.saturating_add(self.mapped.load(Ordering::Relaxed));
+        // SAFETY: the thread that used it never runs again.
+        unsafe { self.mapping.end() };
+        let (peak, held) = allocator::end();
         let left = self.left.fetch_add(held, Ordering::Relaxed).saturating_add(held);
         let retire = left > LEFT_BYTES_MAX || relief::is_last();
         socket.write_all(&frame::left(page.task(), peak, retire))
@@ -163,7 +163,7 @@ impl Duty<'_> {
         let Self { page, table, limits, .. } = *self;
         page.set_stage(Stage::Read);
         let bytes = Bytes::of(file)?;
-        self.mapped.store(bytes.mapped(), Ordering::Relaxed);
+        self.mapping.is_of(&bytes);
         let bytes = bytes.as_slice();
         let invalid = |why: String| io::Error::new(io::ErrorKind::InvalidData, why);
         let (envelope, offset) = Envelope::parse(bytes).map_err(|error| invalid(error.to_string()))?;
@@ -180,6 +180,38 @@ impl Duty<'_> {
             Ok(verdict) => Answer::Verdict(verdict.encode()),
             Err(error) => Answer::Fault(error.cause(), Line::escaped(error.to_string())),
         })
+    }
+}
+
+/// Where a message's file is mapped, if it is: for the thread that takes over.
+#[derive(Default)]
+struct Mapping {
+    start: AtomicPtr<c_void>,
+    length: AtomicUsize,
+}
+
+impl Mapping {
+    fn is_of(&self, bytes: &Bytes) {
+        let length = match bytes {
+            Bytes::Read(_) => 0,
+            Bytes::Mapped(map) => {
+                self.start.store(map.as_ptr().cast_mut().cast(), Ordering::Relaxed);
+                map.len()
+            }
+        };
+        self.length.store(length, Ordering::Relaxed);
+    }
+
+    /// Ends it.
+    ///
+    /// # Safety
+    /// Nobody uses these bytes any more, nor will their owner ever be dropped.
+    unsafe fn end(&self) {
+        let length = self.length.swap(0, Ordering::Relaxed);
+        if length > 0 {
+            // SAFETY: it was mapped when it was stored, and who would end it never will.
+            let _ = unsafe { rustix::mm::munmap(self.start.load(Ordering::Relaxed), length) };
+        }
     }
 }
 
@@ -218,14 +250,6 @@ impl Bytes {
             }
         }
         Ok(bytes)
-    }
-
-    /// How many are no heap.
-    fn mapped(&self) -> u64 {
-        match self {
-            Self::Read(_) => 0,
-            Self::Mapped(map) => map.len() as u64,
-        }
     }
 
     fn as_slice(&self) -> &[u8] {
