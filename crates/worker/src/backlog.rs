@@ -17,6 +17,7 @@ use lazaret_envelope::Timestamp;
 use lazaret_spool::{Claim, Dir, Name, Owner, Severity, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
+pub(crate) use crate::backlog::parked::Suspicion;
 use crate::backlog::state::State;
 pub(crate) use crate::backlog::state::{Next, Pace};
 use crate::budget::WorkersConfig;
@@ -195,10 +196,9 @@ impl Backlog {
         Ok(self.work.wait_timeout(state, LOOK_PAUSE).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// A message of so many bytes gave way: it lies in `incoming/` again, under this
-    /// name.
-    pub(crate) fn park(&self, name: Name, size: u64, gave: GivesWay) {
-        self.state().park(name, size, gave);
+    /// A message gave way: it lies in `incoming/` again, under this name.
+    pub(crate) fn park(&self, name: Name, suspicion: Suspicion, gave: GivesWay) {
+        self.state().park(name, suspicion, gave);
         self.work.notify_one();
     }
 

@@ -44,6 +44,7 @@ mod slow;
 mod specimen;
 mod stop;
 mod template;
+mod variety;
 mod watch;
 mod worker;
 

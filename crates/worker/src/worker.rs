@@ -15,7 +15,7 @@ use lazaret_route::Verdict;
 use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, WorkerId};
 use tracing::{debug, error, warn};
 
-use crate::backlog::{Next, Pace};
+use crate::backlog::{Next, Pace, Suspicion};
 use crate::budget::Allowance;
 use crate::bypass::Way;
 use crate::child::{Cell, CellError, Ended, Judged};
@@ -27,6 +27,7 @@ use crate::repeats::{Likeness, Trial};
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
 use crate::slow::{Delay, GivesWay, Slow, Turn};
+use crate::variety::is_repetitive;
 
 /// One worker.
 pub(crate) struct Worker {
@@ -182,8 +183,15 @@ impl Worker {
         match outcome {
             Outcome::PutBack => claim.put_back().map(drop),
             Outcome::GaveWay(gave) => {
-                let size = message.envelope.content.size;
-                claim.put_back()?.into_iter().for_each(|name| self.shared.backlog.park(name, size, gave));
+                let suspicion = Suspicion {
+                    // A message that can't be read is for others to find out.
+                    repetitive: is_repetitive(message.content()).unwrap_or(true),
+                    size: message.envelope.content.size,
+                };
+                claim
+                    .put_back()?
+                    .into_iter()
+                    .for_each(|name| self.shared.backlog.park(name, suspicion, gave));
                 Ok(())
             }
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),

@@ -1,9 +1,9 @@
 //! Messages that gave way, and lie in `incoming/` until there is a place for them.
 //!
 //! Most of what takes long is poison, but now and then a healthy message meets a
-//! busy moment. So the first wait is for a second look, which is short: the
-//! smallest go first in every other turn, the oldest in the others. What took too
-//! long in that, too, waits for a place in which it may use up its budget. A name
+//! busy moment. So the first wait is for a second look, which is short: in every
+//! other turn those go first that are the least likely to be poison, in the others
+//! the oldest. What took too long in that, too, waits for a place in which it may use up its budget. A name
 //! must never wait for both.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,24 +14,33 @@ use lazaret_spool::Name;
 /// hold up others, as if there were no places for them.
 const PARKED_MAX: usize = 65_536;
 
+/// What tells who goes first: what is not repetitive, and then the smaller one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Suspicion {
+    /// It says the same again and again.
+    pub(crate) repetitive: bool,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
 /// All that wait.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
-    /// For a second look, oldest first, with the size of each in bytes.
-    ages: BTreeMap<Name, u64>,
-    /// The same, smallest first.
-    sizes: BTreeSet<(u64, Name)>,
+    /// For a second look, oldest first.
+    ages: BTreeMap<Name, Suspicion>,
+    /// The same, the least suspicious first.
+    suspicions: BTreeSet<(Suspicion, Name)>,
     /// For as long as it takes, oldest first.
     last: BTreeSet<Name>,
-    /// The smallest is next.
-    smallest_next: bool,
+    /// The oldest is next.
+    oldest_next: bool,
 }
 
 impl Parked {
     /// Waits for a second look.
-    pub(super) fn second(&mut self, name: Name, size: u64) {
-        self.ages.insert(name, size);
-        self.sizes.insert((size, name));
+    pub(super) fn second(&mut self, name: Name, suspicion: Suspicion) {
+        self.ages.insert(name, suspicion);
+        self.suspicions.insert((suspicion, name));
     }
 
     /// Waits for a place in which it takes as long as it takes.
@@ -41,14 +50,14 @@ impl Parked {
 
     /// Next for a second look.
     pub(super) fn take_second(&mut self) -> Option<Name> {
-        self.smallest_next = !self.smallest_next;
-        let (size, name) = if self.smallest_next {
-            *self.sizes.first()?
+        let (suspicion, name) = if self.oldest_next {
+            self.ages.first_key_value().map(|(&name, &suspicion)| (suspicion, name))?
         } else {
-            self.ages.first_key_value().map(|(&name, &size)| (size, name))?
+            *self.suspicions.first()?
         };
+        self.oldest_next = !self.oldest_next;
         self.ages.remove(&name);
-        self.sizes.remove(&(size, name));
+        self.suspicions.remove(&(suspicion, name));
         Some(name)
     }
 
@@ -87,11 +96,13 @@ mod tests {
     use lazaret_envelope::MessageId;
 
     #[test]
-    fn the_smallest_and_the_oldest_take_turns() {
+    fn the_least_suspicious_and_the_oldest_take_turns() {
         let name = |millis| Name::first(MessageId::from_parts(millis, 0));
         let mut parked = Parked::default();
-        for (millis, size) in [(1, 900), (2, 800), (3, 5), (4, 700), (5, 6)] {
-            parked.second(name(millis), size);
+        for (millis, repetitive, size) in
+            [(1, true, 900), (2, true, 4), (3, false, 50), (4, true, 700), (5, false, 60)]
+        {
+            parked.second(name(millis), Suspicion { repetitive, size });
         }
         parked.last(name(0));
         assert!(parked.contains(&name(0)) && parked.contains(&name(3)) && !parked.contains(&name(9)));

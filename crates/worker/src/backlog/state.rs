@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use lazaret_spool::{Claim, Name, Window};
 
-use super::parked::Parked;
+use super::parked::{Parked, Suspicion};
 use crate::slow::{Delay, GivesWay, Turn};
 
 /// Messages that a worker claims at a time. Beyond 16 a claim gets hardly
@@ -151,12 +151,11 @@ impl State {
         }
     }
 
-    /// A message of so many bytes gave way: it lies in `incoming/` again, under this
-    /// name.
-    pub(super) fn park(&mut self, name: Name, size: u64, gave: GivesWay) {
+    /// A message gave way: it lies in `incoming/` again, under this name.
+    pub(super) fn park(&mut self, name: Name, suspicion: Suspicion, gave: GivesWay) {
         self.fresh.remove(&name);
         match gave {
-            GivesWay::Once => self.parked.second(name, size),
+            GivesWay::Once => self.parked.second(name, suspicion),
             GivesWay::Twice => self.parked.last(name),
         }
     }

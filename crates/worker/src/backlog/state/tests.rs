@@ -5,6 +5,8 @@
 use super::*;
 use lazaret_envelope::MessageId;
 
+const SUSPICION: Suspicion = Suspicion { repetitive: true, size: 10 };
+
 fn name(millis: u64) -> Name {
     Name::first(MessageId::from_parts(millis, 0))
 }
@@ -88,13 +90,13 @@ fn a_slow_message_goes_on_beside_others_while_there_is_a_place() {
         };
         assert_eq!(takes_long(&mut state), place);
     });
-    state.park(name(3).next(), 10, GivesWay::Once);
+    state.park(name(3).next(), SUSPICION, GivesWay::Once);
     state.finished();
     assert_eq!(taken(&mut state), None, "what gave way waits for a place");
     assert_eq!(state.delayed(Pace::Second, Delay::TakesVeryLong), Err(GivesWay::Twice));
     assert_eq!(state.delayed(Pace::Quick, Delay::TakesVeryLong), Err(GivesWay::Twice), "at once");
     state.leave(Pace::Second);
-    state.park(name(1).next(), 10, GivesWay::Twice);
+    state.park(name(1).next(), SUSPICION, GivesWay::Twice);
     state.finished();
     assert_eq!(taken(&mut state), Some(("second", vec![name(3).next()])));
     state.insert(name(4));
@@ -129,7 +131,7 @@ fn it_is_others_turn_while_there_is_other_mail() {
 fn second_looks_go_before_what_takes_as_long_as_it_takes() {
     let (mut state, now) = (state(1, 1), Instant::now());
     assert_eq!(state.turn(Pace::Slow, now), Turn::Its);
-    state.park(name(1), 10, GivesWay::Once);
+    state.park(name(1), SUSPICION, GivesWay::Once);
     assert_eq!([Pace::Slow, Pace::Second].map(|pace| state.turn(pace, now)), [Turn::Others, Turn::Its]);
     assert_eq!(taken(&mut state), Some(("second", vec![name(1)])));
     assert_eq!(state.turn(Pace::Slow, now), Turn::Others, "it is being looked at");
@@ -144,7 +146,7 @@ fn what_is_parked_is_in_no_other_queue() {
     state.insert(name(0));
     assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
     state.insert(name(1));
-    state.park(name(1), 10, GivesWay::Once);
+    state.park(name(1), SUSPICION, GivesWay::Once);
     state.insert(name(1));
     state.start_scan();
     state.found(name(1));
@@ -166,7 +168,7 @@ fn the_struck_are_alone_and_not_starved_by_slow_mail() {
     let mut state = state(2, 2);
     state.insert(name(1));
     assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
-    state.park(name(2), 10, GivesWay::Twice);
+    state.park(name(2), SUSPICION, GivesWay::Twice);
     state.insert(struck(3));
     assert_eq!(taken(&mut state), None, "no slow one starts, and the struck one waits for the other");
     state.leave(Pace::Second);
@@ -182,7 +184,7 @@ fn other_workers_begin_with_a_look_and_an_operators_pause_goes_on() {
     let mut state = state(1, 1);
     state.insert(name(1));
     assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
-    state.park(name(1), 10, GivesWay::Once);
+    state.park(name(1), SUSPICION, GivesWay::Once);
     (state.paused, state.storm, state.stopped) = (true, true, true);
     state.restart(2, 0);
     assert!((state.paused, state.storm, state.stopped) == (true, false, false));
