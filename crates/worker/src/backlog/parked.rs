@@ -3,8 +3,8 @@
 //! Most of what takes long is poison, but now and then a healthy message meets a
 //! busy moment. So the first wait is for a second look, which is short: in every
 //! other turn those go first that are the least likely to be poison, in the others
-//! the oldest. What took too long in that, too, waits for a place in which it may use up its budget. A name
-//! must never wait for both.
+//! the oldest. What took too long in that, too, waits for a place in which it may
+//! use up its budget. A name must never wait for both.
 
 use std::collections::{BTreeMap, BTreeSet};
 
