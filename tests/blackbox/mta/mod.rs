@@ -12,7 +12,9 @@ pub mod postfix;
 pub mod sandwich;
 
 use std::net::{SocketAddr, TcpListener};
+use std::ops::Range;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use rustix::process::{Pid, test_kill_process_group};
@@ -76,10 +78,21 @@ fn end(server: &mut Owned, folder: &Path) {
     until(END_TIME_MAX, || std::fs::remove_dir_all(folder).is_ok() || !folder.exists());
 }
 
-/// An address of this host that nobody listens on.
+/// Ports below those that the kernel gives to whoever asks for any (ip(7),
+/// ip_local_port_range): until a server has one of them nobody gets it by chance.
+const PORTS: Range<u16> = 16_384..32_768;
+
+/// An address of this host that nobody listens on, never the same twice.
 pub fn free_address() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").expect("failed to find a port");
-    listener.local_addr().expect("a bound socket has an address")
+    static ASKED: AtomicU32 = AtomicU32::new(0);
+    for _ in PORTS {
+        let number = std::process::id().wrapping_mul(64).wrapping_add(ASKED.fetch_add(1, Ordering::Relaxed));
+        let port = PORTS.start + (number % u32::from(PORTS.end - PORTS.start)) as u16;
+        if let Ok(listener) = TcpListener::bind(("127.0.0.1", port)) {
+            return listener.local_addr().expect("a bound socket has an address");
+        }
+    }
+    panic!("no port of {PORTS:?} is free");
 }
 
 /// An address as Postfix and Exim write a next hop: `[127.0.0.1]:25`.

@@ -32,7 +32,7 @@ pub(crate) fn trials() -> impl Iterator<Item = Trial> {
         Trial::test("cell::stopped while it makes way", stopped),
         Trial::test("cell::asked to leave its message by somebody else", asked_by_others),
         Trial::test("cell::leaves its message, and goes on with others", leaves),
-        Trial::test("cell::leaves large messages for as long as there is room", leaves_large),
+        Trial::test("cell::leaves what holds memory for as long as there is room", leaves_heavy),
         Trial::test("cell::least memory is enough for the built-in message", least_memory),
         Trial::test("cell::without Landlock", without_landlock),
         Trial::test("cell::without seccomp", without_seccomp),
@@ -214,12 +214,28 @@ fn leaves() -> Result<(), Failed> {
     Ok(())
 }
 
-fn leaves_large() -> Result<(), Failed> {
-    let mut cell = Specimen::start(vec![asks_for_subject()], JailMode::Required)?;
+/// What is mapped is given back, and heap is not.
+fn leaves_heavy() -> Result<(), Failed> {
+    let routes = vec![asks_for_subject(), asks_for_parts()];
+    let mut cell = Specimen::start(routes, JailMode::Required)?;
+    let pid = cell.pid();
     let large = takes_long(40_000, 40 << 20);
     assert_eq!(cell.judge_at_once(&to_postmaster(), large.as_bytes())?, None);
-    assert_eq!(cell.pid(), 0, "one that holds as much as a cell may for all of them");
+    assert_eq!(cell.pid(), pid, "one that holds what is mapped");
+    cell.judge()?;
+    let many = "--p\r\nq:\r\n\r\n".repeat(2 << 20);
+    let heavy = format!("Content-Type: multipart/mixed; boundary=p\r\n\r\n{many}--p--\r\n");
+    assert_eq!(cell.judge_at_once(&to_postmaster(), heavy.as_bytes())?, None);
+    assert_eq!(cell.pid(), 0, "one that holds as much heap as a cell may for all of them");
     Ok(())
+}
+
+fn asks_for_parts() -> RouteConfig {
+    RouteConfig {
+        part_type: Some(Globs::One("application/x-never".to_owned())),
+        deliver: Some("x".to_owned()),
+        ..RouteConfig::default()
+    }
 }
 
 fn asks_for_subject() -> RouteConfig {

@@ -124,6 +124,8 @@ pub fn read_only() {
     assert_eq!(lab.log().matches(" is on ").count(), 0, "ext4 with a journal is fine: {}", lab.log());
     let mut client = connect(&daemon);
     let Heard::Queued(first) = send(&mut client, 0, 100) else { panic!("is not taken") };
+    // What is being synced then may fail with another error.
+    assert!(until(TIME_MAX, || lab.spool().passing().is_empty()), "{:?}", lab.spool().passing());
     let refused = disk.remount_read_only();
     assert!(refused.as_ref().is_err_and(|why| why.contains("busy")), "{refused:?}");
     disk.break_down();
