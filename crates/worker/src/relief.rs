@@ -5,9 +5,10 @@
 //! threads in reserve. Asked by its worker to leave its message, the one on duty calls
 //! the next, which goes on with other mail, and waits for the cell's end, wherever in the
 //! parser it was. To the program that is a thread that gets no processor any more: what
-//! it holds stays as it is, and nobody touches it. The allocator, whose lock the others
-//! need, is left first. Should it hold another lock, the next one that wants it never
-//! comes to say that it takes long, and its worker ends the cell.
+//! it holds stays as it is, and nobody touches it, but for the mapping of its message,
+//! which the next one ends. The allocator, whose lock the others need, is left first.
+//! Should it hold another lock, the next one that wants it never comes to say that it
+//! takes long, and its worker ends the cell.
 //!
 //! Handlers run in the midst of anything: they must never allocate, lock, or change
 //! `errno`. A thread that was left must never run again.
