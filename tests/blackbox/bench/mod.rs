@@ -43,11 +43,15 @@ pub fn main(words: impl Iterator<Item = String>) -> ExitCode {
     let load = Load::new(&parameters);
     println!("{}", report::about(&parameters, &load));
     let mut pairs = Vec::new();
+    // To remove what a run left would slow down the next: a file system works on that for
+    // a while, and ext4 without a journal looks past each inode that was freed lately.
+    let mut labs = Vec::new();
     for number in 1..=parameters.pairs {
         let before = if parameters.ballast { Mix::Ballast } else { Mix::Healthy };
         let [without, with] = [before, Mix::Poisoned].map(|mix| {
-            let run = run(&parameters, &load, mix);
+            let (run, lab) = run(&parameters, &load, mix);
             println!("pair {number} {}", report::line(mix, &run));
+            labs.push(lab);
             run
         });
         println!("pair {number} {}", report::ratios(&without, &with));

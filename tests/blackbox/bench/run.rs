@@ -68,8 +68,10 @@ impl Run {
 /// When a message was taken, and whether it was healthy.
 type Taken = (String, (Instant, bool));
 
-/// Does a run.
-pub fn run(parameters: &Parameters, load: &Load, mix: Mix) -> Run {
+/// Does a run; what it left lies in the lab.
+pub fn run(parameters: &Parameters, load: &Load, mix: Mix) -> (Run, Lab) {
+    // Nothing is to be written any more that the run before has left.
+    rustix::fs::sync();
     let lab = Lab::with(&Config::parsing_everything().workers(&parameters.workers));
     let daemon = lab.start();
     let mut watch = warm_up(&lab, &daemon);
@@ -96,7 +98,7 @@ pub fn run(parameters: &Parameters, load: &Load, mix: Mix) -> Run {
     }
     run.claiming_paused = lab.log().contains("ALARM");
     assert_eq!(daemon.terminate().code(), Some(0), "a clean stop");
-    run
+    (run, lab)
 }
 
 /// Makes the mailbox and wakes everything up; then watches for what comes.

@@ -15,7 +15,7 @@ fn small() {
         Parameters { messages: 200, own: true, deadly: true, wait_for_rest: true, ..Parameters::default() };
     let load = Load::new(&parameters);
     for (mix, others) in [(Mix::Healthy, 0), (Mix::Ballast, 10), (Mix::Poisoned, 10)] {
-        let run = run(&parameters, &load, mix);
+        let (run, _lab) = run(&parameters, &load, mix);
         assert_eq!((run.missing, run.latencies.len()), (0, 200), "{mix:?}: healthy mail arrives: {run:?}");
         assert_eq!(run.healthy_deferred, 0, "{mix:?}: {run:?}");
         assert_eq!(run.others, others, "{mix:?}: {run:?}");
