@@ -196,10 +196,18 @@ impl Backlog {
         Ok(self.work.wait_timeout(state, LOOK_PAUSE).unwrap_or_else(PoisonError::into_inner).0)
     }
 
-    /// A message gave way: it lies in `incoming/` again, under this name.
-    pub(crate) fn park(&self, name: Name, suspicion: Suspicion, gave: GivesWay) {
-        self.state().park(name, suspicion, gave);
-        self.work.notify_one();
+    /// A message gives way: it goes back to `incoming/`, where it is left alone until it is its
+    /// turn, though notice comes of it as of any other.
+    ///
+    /// # Errors
+    /// The rename failed.
+    pub(crate) fn park(&self, claim: Claim, suspicion: Suspicion, gave: GivesWay) -> Result<(), SpoolError> {
+        self.state().gives_way(claim.name().next());
+        if let Some(name) = claim.put_back()? {
+            self.state().park(name, suspicion, gave);
+            self.work.notify_one();
+        }
+        Ok(())
     }
 
     /// A worker has nothing in hand any more.

@@ -188,11 +188,7 @@ impl Worker {
                     repetitive: is_repetitive(message.content()).unwrap_or(true),
                     size: message.envelope.content.size,
                 };
-                claim
-                    .put_back()?
-                    .into_iter()
-                    .for_each(|name| self.shared.backlog.park(name, suspicion, gave));
-                Ok(())
+                self.shared.backlog.park(claim, suspicion, gave)
             }
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
             Outcome::Judged(way) => self.routed(claim, way, &self.meter.judged),

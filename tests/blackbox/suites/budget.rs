@@ -158,6 +158,11 @@ fn slow_mail_without_a_place() {
         assert_eq!((report.cause(), report.attempts()), ("cpu-time", 1), "{report:?}");
     }
     assert_eq!(daemon.terminate().code(), Some(0));
+    assert!(
+        !lab.log().contains("somebody else moved it"),
+        "what gave way was handed out twice: {}",
+        lab.log()
+    );
 }
 
 /// Waits for the report about a message.

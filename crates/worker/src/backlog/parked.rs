@@ -26,6 +26,8 @@ pub(crate) struct Suspicion {
 /// All that wait.
 #[derive(Debug, Default)]
 pub(super) struct Parked {
+    /// There soon, or of late: notice of them is still to come.
+    announced: BTreeSet<Name>,
     /// For a second look, oldest first.
     ages: BTreeMap<Name, Suspicion>,
     /// The same, the least suspicious first.
@@ -37,6 +39,19 @@ pub(super) struct Parked {
 }
 
 impl Parked {
+    /// Will lie there: notice that it does is no news.
+    pub(super) fn announce(&mut self, name: Name) {
+        self.announced.insert(name);
+        if self.announced.len() > PARKED_MAX {
+            self.announced.pop_first();
+        }
+    }
+
+    /// Notice has come, or will not; whether it was announced.
+    pub(super) fn was_announced(&mut self, name: &Name) -> bool {
+        self.announced.remove(name)
+    }
+
     /// Waits for a second look.
     pub(super) fn second(&mut self, name: Name, suspicion: Suspicion) {
         self.ages.insert(name, suspicion);
@@ -72,7 +87,7 @@ impl Parked {
     }
 
     pub(super) fn contains(&self, name: &Name) -> bool {
-        self.ages.contains_key(name) || self.last.contains(name)
+        self.ages.contains_key(name) || self.last.contains(name) || self.announced.contains(name)
     }
 
     pub(super) fn is_empty(&self) -> bool {

@@ -123,7 +123,7 @@ impl State {
     pub(super) fn insert(&mut self, name: Name) {
         if name.strikes > 0 {
             self.struck.insert(name);
-        } else if !self.parked.contains(&name) {
+        } else if !self.parked.was_announced(&name) && !self.parked.contains(&name) {
             self.fresh.insert(name);
         }
     }
@@ -151,9 +151,14 @@ impl State {
         }
     }
 
-    /// A message gave way: it lies in `incoming/` again, under this name.
+    /// A message gives way, and will lie in `incoming/` under this name: notice of that is no
+    /// reason to hand it out.
+    pub(super) fn gives_way(&mut self, name: Name) {
+        self.parked.announce(name);
+    }
+
+    /// It lies there, to wait for its turn.
     pub(super) fn park(&mut self, name: Name, suspicion: Suspicion, gave: GivesWay) {
-        self.fresh.remove(&name);
         match gave {
             GivesWay::Once => self.parked.second(name, suspicion),
             GivesWay::Twice => self.parked.last(name),
@@ -174,7 +179,7 @@ impl State {
         let to = match (pace, delay) {
             (Pace::Quick, Delay::Lingers) if self.lingering < self.workers => Pace::Lingering,
             (Pace::Slow | Pace::Alone, _) | (_, Delay::Lingers) | (Pace::Second, Delay::TakesLong) => pace,
-            (_, Delay::TakesLong) if self.second < self.second_places() => Pace::Second,
+            (_, Delay::TakesLong) if self.second < self.second_places(1) => Pace::Second,
             _ if slow || self.parked.is_full() => Pace::Slow,
             (_, Delay::TakesLong) => return Err(GivesWay::Once),
             (_, Delay::TakesVeryLong) => return Err(GivesWay::Twice),
@@ -184,10 +189,10 @@ impl State {
         Ok(to)
     }
 
-    /// How many messages may be looked at for the second time at a time: that is soon
-    /// done.
-    fn second_places(&self) -> usize {
-        self.slow_places.min(1)
+    /// How many messages may be looked at for the second time at a time, so many at most:
+    /// that is soon done. None if nothing ever gives way.
+    fn second_places(&self, most: usize) -> usize {
+        if self.slow_places == 0 { 0 } else { most }
     }
 
     fn enter(&mut self, pace: Pace) {
@@ -212,10 +217,15 @@ impl State {
     /// Whose turn it is when a message takes long: first that of other mail, then that
     /// of second looks. Its end is waited for where a struck one is to be alone.
     pub(super) fn turn(&self, pace: Pace, now: Instant) -> Turn {
-        let lately = || self.bustle.is_some_and(|last| now.saturating_duration_since(last) < BUSTLE);
         let second = || pace == Pace::Slow && (self.second > 0 || self.parked.has_second());
-        let others = self.quick() > 0 || lately() || second();
+        let others = self.is_busy(now) || second();
         if self.struck.is_empty() && others { Turn::Others } else { Turn::Its }
+    }
+
+    /// Whether there is other mail about than what takes long.
+    fn is_busy(&self, now: Instant) -> bool {
+        let lately = || self.bustle.is_some_and(|last| now.saturating_duration_since(last) < BUSTLE);
+        self.quick() > 0 || lately()
     }
 
     /// A worker has nothing in hand any more.
@@ -261,7 +271,7 @@ impl State {
 
     /// What a worker claims next; it has that in hand from now on.
     pub(super) fn take(&mut self, now: Instant) -> Option<Next> {
-        let next = self.slow_next().or_else(|| self.has_worker().then(|| self.next())?)?;
+        let next = self.slow_next(now).or_else(|| self.has_worker().then(|| self.next())?)?;
         self.busy += 1;
         if matches!(next, Next::Batch(_)) {
             self.bustle = Some(now);
@@ -270,11 +280,12 @@ impl State {
     }
 
     /// None may go into a cell while the struck wait until all cells are free.
-    fn slow_next(&mut self) -> Option<Next> {
+    fn slow_next(&mut self, now: Instant) -> Option<Next> {
         if !self.struck.is_empty() || self.struck_in_hand {
             return None;
         }
-        let second = (self.second < self.second_places()).then(|| self.parked.take_second()).flatten();
+        let places = if self.is_busy(now) { 1 } else { self.workers };
+        let second = (self.second < self.second_places(places)).then(|| self.parked.take_second()).flatten();
         if let Some(name) = second {
             self.enter(Pace::Second);
             return Some(Next::Second(name));

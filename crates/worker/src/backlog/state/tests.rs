@@ -128,6 +128,41 @@ fn it_is_others_turn_while_there_is_other_mail() {
 }
 
 #[test]
+fn notice_of_what_gives_way_is_no_news() {
+    let mut state = state(1, 1);
+    let names @ [before, between, after] = [1, 2, 3].map(name);
+    names.iter().for_each(|&name| state.gives_way(name));
+    state.insert(before);
+    names.iter().for_each(|&name| state.park(name, SUSPICION, GivesWay::Once));
+    state.insert(between);
+    for name in names {
+        assert_eq!(taken(&mut state), Some(("second", vec![name])), "and nothing else");
+        state.leave(Pace::Second);
+        state.finished();
+    }
+    state.insert(after);
+    assert_eq!(taken(&mut state), None, "its notice is late, and it is in hand");
+    state.start_scan();
+    state.gives_way(before);
+    state.found(before);
+    assert_eq!(taken(&mut state), None, "it lies there already, and is not parked yet");
+}
+
+#[test]
+fn while_there_is_no_other_mail_there_are_as_many_second_looks_as_workers() {
+    let (mut state, now) = (state(2, 1), Instant::now());
+    state.insert(name(9));
+    assert!(matches!(state.take(now), Some(Next::Batch(_))));
+    (1..=4).for_each(|millis| state.park(name(millis), SUSPICION, GivesWay::Once));
+    assert!(matches!(state.take(now), Some(Next::Second(_))));
+    assert!(state.take(now).is_none(), "one at a time beside other mail");
+    state.finished();
+    assert!(state.take(now + BUSTLE / 2).is_none(), "there may be more");
+    assert!(matches!(state.take(now + 2 * BUSTLE), Some(Next::Second(_))));
+    assert!(state.take(now + 2 * BUSTLE).is_none());
+}
+
+#[test]
 fn second_looks_go_before_what_takes_as_long_as_it_takes() {
     let (mut state, now) = (state(1, 1), Instant::now());
     assert_eq!(state.turn(Pace::Slow, now), Turn::Its);
@@ -145,6 +180,7 @@ fn what_is_parked_is_in_no_other_queue() {
     let mut state = state(1, 1);
     state.insert(name(0));
     assert!(taken(&mut state).is_some() && takes_long(&mut state).is_ok());
+    state.gives_way(name(1));
     state.insert(name(1));
     state.park(name(1), SUSPICION, GivesWay::Once);
     state.insert(name(1));
