@@ -17,11 +17,11 @@ use lazaret_envelope::Timestamp;
 use lazaret_spool::{Claim, Dir, Name, Owner, Severity, SpoolError, Throttle};
 use tracing::{error, info, warn};
 
-pub(crate) use crate::backlog::parked::Suspicion;
 use crate::backlog::state::State;
 pub(crate) use crate::backlog::state::{Next, Pace};
 use crate::budget::WorkersConfig;
 use crate::slow::{Delay, GivesWay, Turn};
+use crate::variety::Suspicion;
 
 mod parked;
 mod state;

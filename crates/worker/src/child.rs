@@ -89,6 +89,14 @@ pub(crate) struct Judged {
     pub(crate) cell: Option<Cell>,
 }
 
+impl Judged {
+    /// Whether the message was not judged within so much CPU time, if there is such a limit.
+    pub(crate) fn took_longer_than(&self, limit: Option<Duration>) -> bool {
+        let within = |cpu: Duration| limit.is_none_or(|limit| cpu <= limit);
+        !matches!(self.ended, Ended::Answered(_)) || !self.usage.cpu.is_some_and(within)
+    }
+}
+
 impl Cell {
     /// Takes charge of a process that waits for tasks.
     pub(crate) fn new(child: Offspring, socket: UnixStream, page: SharedPage) -> Self {

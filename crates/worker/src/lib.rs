@@ -34,6 +34,7 @@ mod offspring;
 mod page;
 mod passing;
 mod pool;
+mod precedent;
 mod process;
 mod relief;
 mod repeats;

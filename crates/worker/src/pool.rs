@@ -23,6 +23,7 @@ use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
 use crate::machine::{Available, Fit, FitError, Permits};
 use crate::nursery::Nursery;
+use crate::precedent::Precedent;
 use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
 use crate::stop::Stop;
@@ -72,6 +73,7 @@ pub(crate) struct Shared {
     pub(crate) setup: Setup,
     pub(crate) repeats: Repeats,
     pub(crate) permits: Permits,
+    pub(crate) precedent: Precedent,
     pub(crate) costs: Costs,
     pub(crate) program: Program,
     pub(crate) stop: Stop,
@@ -173,6 +175,7 @@ impl PreparedPool {
             setup,
             repeats,
             permits,
+            precedent: Precedent::default(),
             costs,
             program,
             stop,

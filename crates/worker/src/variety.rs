@@ -2,9 +2,13 @@
 //!
 //! What attacks a parser has to: its cost grows with the number of things that are alike.
 //! Nobody may be blamed for that, and mail that attacks nobody does it, too. It only tells
-//! which of many messages that took long are the least likely to be poison.
+//! which of many messages that took long are the least likely to be poison, and which are of
+//! one kind.
 
+use std::cell::OnceCell;
 use std::io::{self, Read};
+
+use lazaret_spool::Message;
 
 /// How much of it is read.
 const TOP_BYTES: usize = 8 << 10;
@@ -20,11 +24,57 @@ const PLACES_PER_NEW: usize = 5;
 /// are taken for others.
 const BITS: usize = 8 * TOP_BYTES;
 
+/// Smaller messages are not large: a first look at one is short. The largest repetitive one
+/// of 1,259 benign messages has 138 KB.
+const LARGE_BYTES_MIN: u64 = 192 << 10;
+
+/// What tells which of the messages that took long goes first: what is not repetitive, and
+/// then the smaller one.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct Suspicion {
+    /// It says the same again and again.
+    pub(crate) repetitive: bool,
+    /// In bytes.
+    pub(crate) size: u64,
+}
+
+/// A message, and whether it is repetitive once that was asked.
+pub(crate) struct Variety<'a> {
+    message: &'a Message,
+    repetitive: OnceCell<bool>,
+}
+
+impl<'a> Variety<'a> {
+    /// Of this message; none of it is read yet.
+    pub(crate) fn of(message: &'a Message) -> Self {
+        Self { message, repetitive: OnceCell::new() }
+    }
+
+    /// How likely it is to be poison.
+    pub(crate) fn suspicion(&self) -> Suspicion {
+        Suspicion { repetitive: self.is_repetitive(), size: self.size() }
+    }
+
+    /// Whether it is large and repetitive.
+    pub(crate) fn is_large_and_repetitive(&self) -> bool {
+        self.size() >= LARGE_BYTES_MIN && self.is_repetitive()
+    }
+
+    fn size(&self) -> u64 {
+        self.message.envelope.content.size
+    }
+
+    /// That a message can't be read is for others to find out.
+    fn is_repetitive(&self) -> bool {
+        *self.repetitive.get_or_init(|| is_repetitive(self.message.content()).unwrap_or(true))
+    }
+}
+
 /// Whether content is repetitive.
 ///
 /// # Errors
 /// It can't be read.
-pub(crate) fn is_repetitive(content: impl Read) -> io::Result<bool> {
+fn is_repetitive(content: impl Read) -> io::Result<bool> {
     let mut top = Vec::with_capacity(TOP_BYTES);
     content.take(TOP_BYTES as u64).read_to_end(&mut top)?;
     let mut seen = [0_u64; BITS / 64];

@@ -15,7 +15,7 @@ use lazaret_route::Verdict;
 use lazaret_spool::{Claim, Message, Name, Severity, SpoolError, Unreadable, WorkerId};
 use tracing::{debug, error, warn};
 
-use crate::backlog::{Next, Pace, Suspicion};
+use crate::backlog::{Next, Pace};
 use crate::budget::Allowance;
 use crate::bypass::Way;
 use crate::child::{Cell, CellError, Ended, Judged};
@@ -27,7 +27,7 @@ use crate::repeats::{Likeness, Trial};
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
 use crate::slow::{Delay, GivesWay, Slow, Turn};
-use crate::variety::is_repetitive;
+use crate::variety::Variety;
 
 /// One worker.
 pub(crate) struct Worker {
@@ -178,18 +178,12 @@ impl Worker {
             Err(why) => return self.unreadable(claim, &why),
         };
         self.meter.set_message(Some(claim.name().id));
-        let outcome = self.judge(&claim, &message, pace, slow)?;
+        let variety = Variety::of(&message);
+        let outcome = self.judge(&claim, &message, &variety, pace, slow)?;
         self.meter.set_message(None);
         match outcome {
             Outcome::PutBack => claim.put_back().map(drop),
-            Outcome::GaveWay(gave) => {
-                let suspicion = Suspicion {
-                    // A message that can't be read is for others to find out.
-                    repetitive: is_repetitive(message.content()).unwrap_or(true),
-                    size: message.envelope.content.size,
-                };
-                self.shared.backlog.park(claim, suspicion, gave)
-            }
+            Outcome::GaveWay(gave) => self.shared.backlog.park(claim, variety.suspicion(), gave),
             Outcome::Fault(report) => self.faulted(claim, &report, &message.envelope),
             Outcome::Judged(way) => self.routed(claim, way, &self.meter.judged),
         }
@@ -232,6 +226,7 @@ impl Worker {
         &mut self,
         claim: &Claim,
         message: &Message,
+        variety: &Variety<'_>,
         pace: Pace,
         slow: &mut Slow<'_>,
     ) -> Result<Outcome, SpoolError> {
@@ -261,8 +256,10 @@ impl Worker {
             Err(gave) => return Ok(Outcome::GaveWay(gave)),
         }
         let on_trial = |delay| shared.repeats.on_trial(&likeness, delay);
-        let again = matches!(pace, Pace::Second | Pace::Slow);
-        let mut trial = again.then(|| on_trial(Delay::TakesLong));
+        let of_the_kind = || variety.is_large_and_repetitive();
+        let expected = pace == Pace::Quick && shared.precedent.expects_long(of_the_kind);
+        let behind = expected || matches!(pace, Pace::Second | Pace::Slow);
+        let mut trial = behind.then(|| on_trial(Delay::TakesLong));
         let slow = &mut |delay| {
             // Before another worker goes on, perhaps with a copy.
             match &trial {
@@ -273,16 +270,22 @@ impl Worker {
                 trial.take().into_iter().for_each(|trial: Trial<'_>| trial.gives_way(gave))
             })
         };
+        if expected && let Err(gave) = slow(Delay::TakesLong) {
+            return Ok(Outcome::GaveWay(gave));
+        }
         let allowance = Allowance::new(budget, whole);
         let allowance = match pace {
-            Pace::Second | Pace::Slow => allowance.behind(),
             Pace::Alone => allowance.alone(),
-            Pace::Quick | Pace::Lingering => allowance,
+            _ if behind => allowance.behind(),
+            _ => allowance,
         };
         let mut attempts: Option<Vec<Attempt>> = None;
         let (mut tries, mut untaken) = (0, 0);
         loop {
             let Ok(judged) = self.in_cell(message, allowance, slow) else { return Ok(Outcome::PutBack) };
+            if judged.taken {
+                shared.precedent.note(judged.took_longer_than(allowance.slow), of_the_kind);
+            }
             let (cause, detail) = match (fault_of(&judged), &judged.ended) {
                 (Some(fault), _) => or_damage(message, fault),
                 (None, Ended::Answered(Answer::Verdict(bytes))) => {

@@ -10,18 +10,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use lazaret_spool::Name;
 
+use crate::variety::Suspicion;
+
 /// Names held in memory, some 10 MiB. Should there be more, those that take long
 /// hold up others, as if there were no places for them.
 const PARKED_MAX: usize = 65_536;
-
-/// What tells who goes first: what is not repetitive, and then the smaller one.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Suspicion {
-    /// It says the same again and again.
-    pub(crate) repetitive: bool,
-    /// In bytes.
-    pub(crate) size: u64,
-}
 
 /// All that wait.
 #[derive(Debug, Default)]

@@ -6,8 +6,9 @@ use std::time::{Duration, Instant};
 
 use lazaret_spool::{Claim, Name, Window};
 
-use super::parked::{Parked, Suspicion};
+use super::parked::Parked;
 use crate::slow::{Delay, GivesWay, Turn};
+use crate::variety::Suspicion;
 
 /// Messages that a worker claims at a time. Beyond 16 a claim gets hardly
 /// cheaper, and each message in it would be marked by a crash.
