@@ -27,7 +27,8 @@ parameters of the paired benchmark:
                     the second run of a pair hangs at STEP: greeting, hello, mail,
                     rcpt, data, dot, or drip (a byte now and then)
   --workers LINE    another line of [workers], such as 'spares = 8'
-TMPDIR names the file system on which everything happens.
+TMPDIR names the file system on which everything happens: best one with a journal, as spools
+are kept on. A pair of the default size leaves 400 MB there until all pairs are done.
 ";
 
 /// One benchmark.
