@@ -83,7 +83,7 @@ impl Hop {
     }
 }
 
-/// Runs all pairs.
+/// Runs all rounds.
 pub fn run(parameters: &Parameters, hangs: HangsAt) {
     println!(
         "{} messages for a healthy next hop, as many for one that hangs at {}, {} connections; in {}",
@@ -93,10 +93,10 @@ pub fn run(parameters: &Parameters, hangs: HangsAt) {
         std::env::temp_dir().display()
     );
     let mut ratios = Vec::new();
-    for number in 1..=parameters.pairs {
-        let without = one(parameters, None, &format!("pair {number} A"));
-        let with = one(parameters, Some(hangs), &format!("pair {number} B"));
-        println!("pair {number} B/A: throughput of the healthy next hop {:.3}", with / without);
+    for number in 1..=parameters.rounds {
+        let without = one(parameters, None, &format!("round {number} A"));
+        let with = one(parameters, Some(hangs), &format!("round {number} B"));
+        println!("round {number} B/A: throughput of the healthy next hop {:.3}", with / without);
         ratios.push(with / without);
     }
     ratios.sort_by(f64::total_cmp);

@@ -1,9 +1,11 @@
 //! The paired benchmark: how much poison, or a next hop that hangs, slows healthy
 //! mail down.
 //!
-//! `cargo xtask bench` runs it. Each pair is a run without poison and one with
-//! it, one after the other, so that what else the machine does meets both. It
-//! says whether the targets are met and must never fail because they are not.
+//! `cargo xtask bench` runs it. Each round is a run of healthy mail alone, one beside
+//! benign mail of poison's sizes, and one beside poison, one after the other, so that what
+//! else the machine does meets all of them. The first tells what poison costs, the second
+//! what it costs more than any mail of so many bytes would. It says whether the targets are
+//! met and must never fail because they are not.
 
 mod hung;
 mod load;
@@ -13,6 +15,7 @@ mod run;
 
 pub use load::{Load, Mix};
 pub use parameters::Parameters;
+use report::Round;
 pub use run::{Run, run};
 
 use std::process::ExitCode;
@@ -42,21 +45,21 @@ pub fn main(words: impl Iterator<Item = String>) -> ExitCode {
     }
     let load = Load::new(&parameters);
     println!("{}", report::about(&parameters, &load));
-    let mut pairs = Vec::new();
+    let mut rounds = Vec::new();
     // To remove what a run left would slow down the next: a file system works on that for
     // a while, and ext4 without a journal looks past each inode that was freed lately.
     let mut labs = Vec::new();
-    for number in 1..=parameters.pairs {
-        let before = if parameters.ballast { Mix::Ballast } else { Mix::Healthy };
-        let [without, with] = [before, Mix::Poisoned].map(|mix| {
+    for number in 1..=parameters.rounds {
+        let [alone, ballast, poisoned] = [Mix::Healthy, Mix::Ballast, Mix::Poisoned].map(|mix| {
             let (run, lab) = run(&parameters, &load, mix);
-            println!("pair {number} {}", report::line(mix, &run));
+            println!("round {number} {}", report::line(mix, &run));
             labs.push(lab);
             run
         });
-        println!("pair {number} {}", report::ratios(&without, &with));
-        pairs.push((without, with));
+        let round = Round { alone, ballast, poisoned };
+        report::ratios(&round).iter().for_each(|ratios| println!("round {number} {ratios}"));
+        rounds.push(round);
     }
-    println!("{}", report::summary(&pairs));
+    print!("{}", report::summary(&rounds));
     ExitCode::SUCCESS
 }

@@ -10,25 +10,23 @@ use super::hung::HangsAt;
 pub const HELP: &str = "\
 parameters of the paired benchmark:
   --messages N      healthy messages of a run (10000)
-  --pairs N         pairs of runs, one without and one with poison (3)
+  --rounds N        rounds of runs: healthy mail alone, beside benign mail of the sizes of
+                    the poison, and beside poison (3)
   --poison PERCENT  poison, as a percentage of the healthy messages (5)
   --connections N   SMTP connections, each with one message at a time (4)
   --rate N          healthy messages a second that are offered; without it as many
                     as are taken, so that latency is that of a full queue
-  --ballast         the run without poison has benign mail of the same sizes in its place,
-                    so that only what poison does makes a difference, and not that so
-                    many bytes are to be taken and stored
   --deadly          only such poison as ends in quarantine, not all families of it, of
                     which some are harmless at a size that makes a benchmark
   --copies          the same few poisonous messages again and again
   --own             own poison and own mail only, though test data is there
   --to-the-end      waits until all poison is dealt with, too; not measured
   --hung STEP       no poison, but as many messages for a second next hop, which in
-                    the second run of a pair hangs at STEP: greeting, hello, mail,
+                    the second run of a round hangs at STEP: greeting, hello, mail,
                     rcpt, data, dot, or drip (a byte now and then)
   --workers LINE    another line of [workers], such as 'spares = 8'
 TMPDIR names the file system on which everything happens: best one with a journal, as spools
-are kept on. A pair of the default size leaves 400 MB there until all pairs are done.
+are kept on. A round of the default size leaves 800 MB there until all are done.
 ";
 
 /// One benchmark.
@@ -36,16 +34,14 @@ are kept on. A pair of the default size leaves 400 MB there until all pairs are 
 pub struct Parameters {
     /// Healthy messages of a run.
     pub messages: u32,
-    /// Pairs of runs.
-    pub pairs: u32,
+    /// Rounds of runs.
+    pub rounds: u32,
     /// Poison, in percent of the healthy messages.
     pub poison: u32,
     /// SMTP connections.
     pub connections: u32,
     /// Healthy messages a second that are offered.
     pub rate: Option<NonZeroU32>,
-    /// Benign mail stands in for poison where there is none.
-    pub ballast: bool,
     /// Poison that turns out harmless takes no part.
     pub deadly: bool,
     /// Poison repeats itself.
@@ -64,11 +60,10 @@ impl Default for Parameters {
     fn default() -> Self {
         Self {
             messages: 10_000,
-            pairs: 3,
+            rounds: 3,
             poison: 5,
             connections: 4,
             rate: None,
-            ballast: false,
             deadly: false,
             copies: false,
             own: false,
@@ -94,11 +89,10 @@ impl Parameters {
             };
             match word.as_str() {
                 "--messages" => parameters.messages = number(value()?)?,
-                "--pairs" => parameters.pairs = number(value()?)?,
+                "--rounds" => parameters.rounds = number(value()?)?,
                 "--poison" => parameters.poison = number(value()?)?.min(100),
                 "--connections" => parameters.connections = number(value()?)?,
                 "--rate" => parameters.rate = NonZeroU32::new(number(value()?)?),
-                "--ballast" => parameters.ballast = true,
                 "--deadly" => parameters.deadly = true,
                 "--copies" => parameters.copies = true,
                 "--own" => parameters.own = true,

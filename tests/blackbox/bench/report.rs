@@ -1,4 +1,4 @@
-//! What a benchmark says: each run, each pair, and medians with their spread.
+//! What a benchmark says: each run, each round, and medians with their spread.
 //!
 //! A target that is missed is said to be missed and must never be anything else.
 
@@ -17,11 +17,11 @@ pub fn about(parameters: &Parameters, load: &Load) -> String {
     let folder = std::env::temp_dir();
     let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
     format!(
-        "{}\n{} healthy messages a run, {} poisonous in addition or {}, {} connections, {}; in {} ({}), {cores} processors",
+        "{}\n{} healthy messages a run, alone (A) and beside {} benign (B) or poisonous ones (C), {} connections, {}; \
+         in {} ({}), {cores} processors",
         load.describe(),
         parameters.messages,
         load.others(),
-        if parameters.ballast { "as many benign ones of their sizes" } else { "none in their place" },
         parameters.connections,
         parameters.rate.map_or("as fast as they are taken".into(), |rate| format!("{rate} a second")),
         folder.display(),
@@ -42,9 +42,9 @@ fn file_system(folder: &std::path::Path) -> &'static str {
 /// One run.
 pub fn line(mix: Mix, run: &Run) -> String {
     let name = match mix {
-        Mix::Healthy => "A healthy ",
-        Mix::Ballast => "A ballast ",
-        Mix::Poisoned => "B poisoned",
+        Mix::Healthy => "A alone ",
+        Mix::Ballast => "B benign",
+        Mix::Poisoned => "C poison",
     };
     let mut text = format!(
         "{name} {:7.1} healthy/s, p50 {:8.1} ms, p99 {:8.1} ms; healthy: {} deferred, {} missing; \
@@ -65,40 +65,61 @@ pub fn line(mix: Mix, run: &Run) -> String {
     text
 }
 
-/// One pair.
-pub fn ratios(without: &Run, with: &Run) -> String {
-    let [throughput, p50, p99] =
-        [throughput, |a: &Run, b: &Run| latency(a, b, 50), p99].map(|f| f(without, with));
-    format!("B/A: throughput {throughput:.3}, p50 {p50:.2}, p99 {p99:.2}")
+/// The runs of a round.
+pub struct Round {
+    pub alone: Run,
+    pub ballast: Run,
+    pub poisoned: Run,
+}
+
+/// What the run beside poison is compared with.
+type Other = fn(&Round) -> &Run;
+
+/// Both, and what they are called.
+const OTHERS: [(&str, Other); 2] = [("C/A", |round| &round.alone), ("C/B", |round| &round.ballast)];
+
+/// One round.
+pub fn ratios(round: &Round) -> [String; 2] {
+    OTHERS.map(|(name, other)| {
+        let other = other(round);
+        let [p50, p99] = [50, 99].map(|percent| latency(other, &round.poisoned, percent));
+        format!("{name}: throughput {:.3}, p50 {p50:.2}, p99 {p99:.2}", throughput(other, &round.poisoned))
+    })
 }
 
 fn throughput(without: &Run, with: &Run) -> f64 {
     with.throughput() / without.throughput()
 }
 
-fn p99(without: &Run, with: &Run) -> f64 {
-    latency(without, with, 99)
-}
-
 fn latency(without: &Run, with: &Run, percent: usize) -> f64 {
     with.latency(percent).as_secs_f64() / without.latency(percent).as_secs_f64()
 }
 
-/// All pairs.
-pub fn summary(pairs: &[(Run, Run)]) -> String {
-    let all = |ratio: fn(&Run, &Run) -> f64| Spread::of(pairs.iter().map(|(a, b)| ratio(a, b)));
-    let (throughput, p99) = (all(throughput), all(p99));
+/// All rounds.
+pub fn summary(rounds: &[Round]) -> String {
     let verdict = |met: bool| if met { "met" } else { "MISSED" };
-    let unharmed =
-        pairs.iter().all(|(a, b)| [a, b].iter().all(|run| run.healthy_deferred + run.missing == 0));
-    format!(
-        "figures: bench: throughput B/A {throughput} (target >= {THROUGHPUT_RATIO_MIN}): {}\n\
-         figures: bench: p99 latency B/A {p99} (target <= {LATENCY_RATIO_MAX}): {}\n\
-         figures: bench: no healthy message deferred or missing: {}",
-        verdict(throughput.median >= THROUGHPUT_RATIO_MIN),
-        verdict(p99.median <= LATENCY_RATIO_MAX),
-        verdict(unharmed),
-    )
+    let mut text = String::new();
+    for (name, other) in OTHERS {
+        let all = |ratio: &dyn Fn(&Run, &Run) -> f64| {
+            Spread::of(rounds.iter().map(|round| ratio(other(round), &round.poisoned)))
+        };
+        let (throughput, p99) = (all(&throughput), all(&|without, with| latency(without, with, 99)));
+        let _ = writeln!(
+            text,
+            "figures: bench: throughput {name} {throughput} (target >= {THROUGHPUT_RATIO_MIN}): {}\n\
+             figures: bench: p99 latency {name} {p99} (target <= {LATENCY_RATIO_MAX}): {}",
+            verdict(throughput.median >= THROUGHPUT_RATIO_MIN),
+            verdict(p99.median <= LATENCY_RATIO_MAX),
+        );
+    }
+    let unharmed = |run: &Run| run.healthy_deferred + run.missing == 0 && !run.claiming_paused;
+    let all = rounds.iter().flat_map(|Round { alone, ballast, poisoned }| [alone, ballast, poisoned]);
+    let unharmed = verdict(all.into_iter().all(unharmed));
+    let _ = writeln!(
+        text,
+        "figures: bench: no healthy message deferred or missing, claiming never paused: {unharmed}"
+    );
+    text
 }
 
 /// A median and what lies around it.
