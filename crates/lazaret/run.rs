@@ -64,10 +64,7 @@ pub fn run(config: Config, drain: bool) -> Result<ExitCode, Failure> {
     }
     let owner = Owner::take(Spool::create(&config.spool)?)?;
     if let Some(doubt) = lazaret_spool::doubt(&config.spool) {
-        warn!(
-            "the spool {} is on {doubt}; put it on a local disk with ext4, xfs or btrfs",
-            config.spool.display()
-        );
+        warn!("the spool {} is on {doubt}", config.spool.display());
     }
     let deferred_before = owner.spool().count()?.deferred;
     owner.recover()?;

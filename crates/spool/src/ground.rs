@@ -10,7 +10,7 @@ use std::path::Path;
 
 use rustix::fs::{major, minor, stat, statfs};
 
-/// Why a file system is no ground for a spool.
+/// Why a file system is no ground for a spool. Its text ends with what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Doubt {
     /// Files are on another machine.
@@ -36,7 +36,11 @@ impl fmt::Display for Doubt {
                 f,
                 "{kind} without a journal: a power cut may lose acknowledged mail, or the whole spool"
             ),
-        }
+        }?;
+        f.write_str(match self {
+            Self::NoJournal(EXT4) => "; give it one while it is not mounted (tune2fs -O has_journal)",
+            _ => "; put it on a local disk with ext4, xfs or btrfs",
+        })
     }
 }
 
@@ -52,6 +56,9 @@ pub fn doubt(root: &Path) -> Option<Doubt> {
         fs::read_to_string(Path::new("/proc/fs/ext4").join(name).join("options")).ok()
     })
 }
+
+/// The file system that may have a journal or not.
+const EXT4: &str = "ext4";
 
 /// Superblock numbers of statfs(2), 32 bits each.
 const EXT: u64 = 0xef53;
@@ -74,7 +81,7 @@ fn judge(magic: u64, ext4_options: impl FnOnce() -> Option<String>) -> Option<Do
             let options = ext4_options()?;
             let known = options.lines().any(|line| line == "rw" || line == "ro");
             let journal = options.lines().any(|line| line.starts_with("data="));
-            (known && !journal).then_some(Doubt::NoJournal("ext4"))
+            (known && !journal).then_some(Doubt::NoJournal(EXT4))
         }
         _ => None,
     }
@@ -109,7 +116,16 @@ mod tests {
         let judge = |options: &str| judge(EXT, || Some(options.to_owned()));
         assert_eq!(judge("rw\nbarrier\ndata=ordered\ncommit=5\n"), None);
         assert_eq!(judge("ro\ndata=journal\n"), None);
-        assert_eq!(judge("rw\nnojournal_checksum\nbarrier\n"), Some(Doubt::NoJournal("ext4")));
+        assert_eq!(judge("rw\nnojournal_checksum\nbarrier\n"), Some(Doubt::NoJournal(EXT4)));
         assert_eq!(judge("something else\n"), None);
+    }
+
+    #[test]
+    fn what_to_do_fits_the_trouble() {
+        let told = |doubt: Doubt| doubt.to_string();
+        assert!(told(Doubt::NoJournal(EXT4)).ends_with("(tune2fs -O has_journal)"));
+        for doubt in [Doubt::NoJournal("FAT"), Doubt::Network("NFS"), Doubt::Volatile("tmpfs")] {
+            assert!(told(doubt).ends_with("; put it on a local disk with ext4, xfs or btrfs"), "{doubt}");
+        }
     }
 }
