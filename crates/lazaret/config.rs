@@ -17,7 +17,7 @@ use lazaret_operator::{ConfigError, Source};
 use serde::Serialize;
 
 use crate::exit::{self, Failure};
-use crate::paths;
+use crate::{paths, shell};
 
 /// Most bytes of a configuration: far more than anybody writes.
 const BYTES_MAX: u64 = 16 << 20;
@@ -63,7 +63,13 @@ fn load_with_text(named: Option<&Path>) -> Result<(Config, String), ConfigError>
     };
     let shown = shown(file);
     let io = |what: &str, error: io::Error| ConfigError::whole(&shown, format!("{what}: {error}"));
-    let text = text.map_err(|error| io("can't be read", error))?;
+    let text = text.map_err(|error| match error.kind() {
+        io::ErrorKind::NotFound => {
+            let init = format!("lazaret --config {} init", shell::path(asked));
+            ConfigError::whole(&shown, format!("there is no such file; write one to begin with: {init}"))
+        }
+        _ => io("can't be read", error),
+    })?;
     let base = paths::base(file).map_err(|error| io("the folder can't be told", error))?;
     let config = Config::parse(&Source { file: &shown, text: &text }, file, &base)?;
     Ok((config, text))
@@ -125,8 +131,11 @@ pub fn check(named: Option<&Path>, as_json: bool) -> Result<ExitCode, Failure> {
     let (file, wrong, warnings) = match load_with_text(named) {
         Ok((config, text)) => {
             let file = shown(config.file.as_deref());
-            let wrong = here::lacking(&config, &Source { file: &file, text: &text });
-            (file, wrong, warnings(&config))
+            let source = Source { file: &file, text: &text };
+            let wrong = here::lacking(&config, &source);
+            let nothing = source.sets_nothing().then(|| "it sets nothing: every default holds".to_owned());
+            let warnings = nothing.into_iter().chain(warnings(&config)).collect();
+            (file, wrong, warnings)
         }
         Err(error) => (error.file().to_owned(), vec![error], Vec::new()),
     };
@@ -167,6 +176,8 @@ pub mod tests {
     fn a_file_that_was_named_has_to_be_there() {
         let folder = tempfile::tempdir().unwrap();
         let error = load(Some(&folder.path().join("x.toml"))).expect_err("it is refused").to_string();
+        assert!(error.ends_with("x.toml init") && error.contains(": there is no such file; "), "{error}");
+        let error = load(Some(folder.path())).expect_err("it is refused").to_string();
         assert!(error.contains("can't be read: "), "{error}");
     }
 

@@ -4,14 +4,15 @@
 //! It is the embedded default itself, so what it says is what holds. A file that is
 //! there must never be written over.
 
-use std::fs::OpenOptions;
-use std::io::{ErrorKind, Write};
+use std::fs::{self, OpenOptions};
+use std::io::{self, ErrorKind, Write};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
 use crate::config::EMBEDDED;
 use crate::exit::{self, Failure};
+use crate::shell;
 
 /// The file that stands for standard output.
 const STANDARD_OUTPUT: &str = "-";
@@ -50,13 +51,7 @@ pub fn command(file: &Path) -> Result<ExitCode, Failure> {
         return Ok(ExitCode::SUCCESS);
     }
     let shown = file.display();
-    let written = OpenOptions::new()
-        .write(true)
-        .create_new(true)
-        .mode(MODE)
-        .open(file)
-        .and_then(|mut made| made.write_all(EMBEDDED.as_bytes()).and_then(|()| made.sync_all()));
-    match written {
+    match write_new(file) {
         Ok(()) => {}
         Err(error) if error.kind() == ErrorKind::AlreadyExists => {
             let what =
@@ -67,12 +62,26 @@ pub fn command(file: &Path) -> Result<ExitCode, Failure> {
             return Err(Failure::new(exit::CANT_CREATE, format!("failed to write {shown}: {error}")));
         }
     }
+    let quoted = shell::path(file);
     exit::print(format_args!(
         "{shown}: written; change it, then\n\
-         lazaret --config {shown} config check\n\
-         lazaret --config {shown} run\n"
+         lazaret --config {quoted} config check\n\
+         lazaret --config {quoted} run\n"
     ))?;
     Ok(ExitCode::SUCCESS)
+}
+
+/// Writes the file and the folders that it is to be in; nothing is left of a file that
+/// can't be written to the end.
+fn write_new(file: &Path) -> io::Result<()> {
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
+    let mut made = OpenOptions::new().write(true).create_new(true).mode(MODE).open(file)?;
+    made.write_all(EMBEDDED.as_bytes()).and_then(|()| made.sync_all()).inspect_err(|_| {
+        // The first error is the one to tell.
+        let _ = fs::remove_file(file);
+    })
 }
 
 #[cfg(test)]

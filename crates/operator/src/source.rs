@@ -99,6 +99,12 @@ impl Source<'_> {
         self.find(path).is_some_and(|(_, whole)| whole)
     }
 
+    /// Whether no key at all is written.
+    #[must_use]
+    pub fn sets_nothing(&self) -> bool {
+        DeTable::parse(self.text).is_ok_and(|document| document.get_ref().is_empty())
+    }
+
     /// Where the value of a key stands, or the innermost table around it; whether it
     /// is the value itself.
     fn find(&self, path: &str) -> Option<(Range<usize>, bool)> {
@@ -144,6 +150,7 @@ mod tests {
             assert!(!source(TEXT).has(path), "{path}");
         }
         assert!(source(TEXT).has("route[1].any") && !source("spool = ").has("spool"));
+        assert!(source("# Nothing.\n").sets_nothing() && !source(TEXT).sets_nothing());
     }
 
     #[test]

@@ -187,6 +187,17 @@ fn a_first_configuration_and_the_manual() {
     assert!(right.code == Some(0) && !right.stdout.contains("warning"), "{right:?}");
     let shown = run(&["--config", "lazaret.toml", "config", "show"]);
     assert!(shown.stdout.contains("workers.memory"), "{shown:?}");
+    let missing = ["--config", "etc/my mail/lazaret.toml", "config", "check"];
+    let missed = run(&missing);
+    let (_, advised) = missed.stderr.trim_end().rsplit_once(": lazaret ").expect("a command");
+    let mut typed = Command::new("/bin/sh");
+    typed.args(["-c", &format!("\"$1\" {advised}"), "sh", LAZARET]).current_dir(&folder);
+    let typed = finish(&mut typed, b"", SHORT_TIME_MAX);
+    assert!((missed.code, typed.code) == (Some(78), Some(0)), "{missed:?} {typed:?}");
+    assert_eq!(run(&missing).code, Some(0));
+    std::fs::write(folder.path().join("empty.toml"), "# Nothing.\n").expect("a file");
+    let empty = run(&["--config", "empty.toml", "config", "check"]);
+    assert!(empty.code == Some(0) && empty.stdout.contains("sets nothing"), "{empty:?}");
     let man = run(&["man", "pages"]);
     assert_eq!(man.code, Some(0), "{man:?}");
     for page in ["lazaret.8", "lazaret-deferred-release.8", "lazaret.toml.5"] {
