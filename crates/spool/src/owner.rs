@@ -42,7 +42,7 @@ struct Shared {
     /// Held by a release until the report is gone: a claim meanwhile could end in
     /// a new one, which the release must not take for the old.
     releasing: RwLock<()>,
-    was_clean: bool,
+    last_stop: LastStop,
     in_order: AtomicBool,
     /// Room is not waited for any more.
     stopping: AtomicBool,
@@ -106,6 +106,37 @@ fn wait_for(lock: &dyn LockFile) -> io::Result<bool> {
 /// What the lock file says after a clean stop.
 const STOPPED: &str = "stopped cleanly\n";
 
+/// How the owner before this one ended, as the lock file tells.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LastStop {
+    /// There was none: the file is empty, and so new.
+    Never,
+    /// It stopped cleanly.
+    Clean,
+    /// It was its owner's to the end.
+    Unclean,
+}
+
+impl LastStop {
+    fn read(text: &[u8]) -> Self {
+        match text {
+            [] => Self::Never,
+            text if text == STOPPED.as_bytes() => Self::Clean,
+            _ => Self::Unclean,
+        }
+    }
+}
+
+impl fmt::Display for LastStop {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Never => "never",
+            Self::Clean => "clean",
+            Self::Unclean => "unclean",
+        })
+    }
+}
+
 /// Pause between two looks for room.
 const ROOM_PAUSE: Duration = Duration::from_secs(1);
 
@@ -134,8 +165,7 @@ impl Owner {
             let holder = Line::escaped(text.trim_ascii_end());
             return Err(TakeError::Held { path: spool.root().into(), holder });
         }
-        // An empty file is a new one; one with something else in it was its owner's to the end.
-        let was_clean = text == STOPPED.as_bytes();
+        let last_stop = LastStop::read(&text);
         let holder = format!(
             "pid {}, lazaret {}, since {}\n",
             std::process::id(),
@@ -143,14 +173,14 @@ impl Owner {
             spool.now().strftime("%FT%TZ")
         );
         lock.replace(&holder).map_err(io)?;
-        let in_order = AtomicBool::new(was_clean);
+        let in_order = AtomicBool::new(last_stop == LastStop::Clean);
         let (unsynced, flushing, releasing, stopping, no_room) = Default::default();
         let shared = Shared {
             lock: Mutex::new(lock),
             unsynced,
             flushing,
             releasing,
-            was_clean,
+            last_stop,
             in_order,
             stopping,
             no_room,
@@ -168,7 +198,11 @@ impl Owner {
     /// can have two names.
     #[must_use]
     pub(crate) fn was_clean(&self) -> bool {
-        self.shared.was_clean
+        self.shared.last_stop == LastStop::Clean
+    }
+
+    pub(crate) fn last_stop(&self) -> LastStop {
+        self.shared.last_stop
     }
 
     /// Makes a worker's directory.

@@ -73,7 +73,9 @@ impl Owner {
         }
         self.remove_left_reports(&mut recovered)?;
         self.is_in_order();
-        info!(?recovered, clean = self.was_clean(), "recovered");
+        let Recovered { removed, accepted, struck, interrupted, deferred, twins, set_aside } = recovered;
+        info!(last_stop = %self.last_stop(), removed, accepted, struck, interrupted, deferred, twins, set_aside,
+            "the spool is in order");
         Ok(recovered)
     }
 
