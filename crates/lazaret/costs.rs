@@ -70,6 +70,7 @@ impl Costs {
         let mut text = String::new();
         let mut line = |name: &str, shown: &Shown, unit: &dyn Fn(u64) -> String| {
             let Shown { count, p50, p99, max, .. } = *shown;
+            let unit = |value: u64| if count == 0 { "-".to_owned() } else { unit(value) };
             let [p50, p99, max] = [p50, p99, max].map(unit);
             let _ = writeln!(
                 text,
@@ -105,5 +106,12 @@ mod tests {
         assert_eq!(json["wall_time_us"]["buckets"][1], serde_json::json!({"at_most": 2048, "count": 98}));
         assert_eq!(json["wall_time_us"]["buckets"][2], serde_json::json!({"at_most": null, "count": 1}));
         assert_eq!(serde_json::from_value::<Costs>(json).unwrap().as_text(), text);
+        let nothing = || Distribution { buckets: Vec::new(), above: 0, sum: 0, max: 0 };
+        let text = Costs::from(CostsStatus {
+            memory_peak_bytes: nothing(),
+            cpu_time_us: nothing(),
+            wall_time_us: nothing(),
+        });
+        assert!(!text.as_text().contains("0B") && text.as_text().contains("max          -  of 0 messages"));
     }
 }

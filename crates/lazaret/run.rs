@@ -355,6 +355,7 @@ impl Daemon {
             sessions: self.gate.counters().sessions,
             intake_paused: self.hindrance(Part::Intake),
             routing_paused: self.hindrance(Part::Routing),
+            workers_at_full_speed: self.config.workers.workers(),
             workers: self.engine.pool.status().into_iter().map(Into::into).collect(),
             connections: self.engine.delivery.connections() as u64,
             transports: self.engine.delivery.status().into_iter().map(Into::into).collect(),

@@ -4,6 +4,7 @@
 //! so that there is something to see without a daemon too.
 
 use std::fmt::Write;
+use std::num::NonZeroU32;
 use std::process::ExitCode;
 
 use lazaret_delivery::{BreakerState, NextHopStatus};
@@ -33,6 +34,9 @@ pub struct Status {
     pub intake_paused: Option<String>,
     /// Why no mail is claimed, if that is so.
     pub routing_paused: Option<String>,
+    /// Workers that judge mail at full speed at a time: each can be one of them, and
+    /// the others have what takes long, or stand by.
+    pub workers_at_full_speed: u16,
     /// Its workers.
     pub workers: Vec<Worker>,
     /// Connections to next hops.
@@ -52,7 +56,8 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct Worker {
     worker: u16,
-    cell_pid: u32,
+    /// None while it has no cell.
+    cell_pid: Option<NonZeroU32>,
     judged: u64,
     faults: u64,
     passed: u64,
@@ -215,12 +220,18 @@ fn as_text(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {
             let _ = writeln!(text, "  {part} PAUSED: {why}");
         }
     }
+    let (workers, at_full_speed) = (status.workers.len(), status.workers_at_full_speed);
+    let _ = writeln!(
+        text,
+        "  workers  {workers:>9}  of which {at_full_speed} at a time at full speed, the others for what takes long"
+    );
     for worker in &status.workers {
         let message = worker.message.as_deref().unwrap_or("-");
+        let cell = worker.cell_pid.map_or("-".to_owned(), |pid| pid.to_string());
         let _ = writeln!(
             text,
-            "  worker {:<3} cell {:<8} judged {:>9}  faults {:>6}  passed {:>6}  cells {:>6}  message {message}",
-            worker.worker, worker.cell_pid, worker.judged, worker.faults, worker.passed, worker.cells_started
+            "  worker {:<3} cell {cell:<8} judged {:>9}  faults {:>6}  passed {:>6}  cells {:>6}  message {message}",
+            worker.worker, worker.judged, worker.faults, worker.passed, worker.cells_started
         );
     }
     let Status { repeats_known, repeats_on_sight, .. } = status;

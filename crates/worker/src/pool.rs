@@ -5,6 +5,7 @@
 //! thread goes on with other mail. Stopping must never cost a message a mark.
 
 use std::io;
+use std::num::NonZeroU32;
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
@@ -44,8 +45,8 @@ pub struct Routed {
 pub struct WorkerStatus {
     /// Its number.
     pub worker: u16,
-    /// The process id of its cell; 0 while it has none.
-    pub cell: u32,
+    /// The process id of its cell, if it has one.
+    pub cell: Option<NonZeroU32>,
     /// Messages that got a verdict.
     pub judged: u64,
     /// Messages that faulted.
@@ -86,6 +87,7 @@ pub(crate) struct Shared {
 /// What a worker counts.
 #[derive(Debug, Default)]
 pub(crate) struct Meter {
+    /// The process id of the cell; 0 while there is none.
     pub(crate) cell: AtomicU32,
     pub(crate) judged: AtomicU64,
     pub(crate) faults: AtomicU64,
@@ -222,7 +224,7 @@ impl Pool {
             .zip(&self.meters)
             .map(|(worker, meter)| WorkerStatus {
                 worker,
-                cell: meter.cell.load(Ordering::Relaxed),
+                cell: NonZeroU32::new(meter.cell.load(Ordering::Relaxed)),
                 judged: meter.judged.load(Ordering::Relaxed),
                 faults: meter.faults.load(Ordering::Relaxed),
                 passed: meter.passed.load(Ordering::Relaxed),

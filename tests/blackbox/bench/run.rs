@@ -183,6 +183,6 @@ fn cells_ended(lab: &Lab) -> u64 {
     let workers = status["daemon"]["workers"].as_array().expect("a list of workers");
     let number = |worker: &serde_json::Value, key: &str| worker[key].as_u64().expect("a number");
     let started: u64 = workers.iter().map(|worker| number(worker, "cells_started")).sum();
-    let alive = workers.iter().filter(|worker| number(worker, "cell_pid") != 0).count();
+    let alive = workers.iter().filter(|worker| !worker["cell_pid"].is_null()).count();
     started.saturating_sub(alive as u64)
 }
