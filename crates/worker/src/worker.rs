@@ -367,7 +367,9 @@ impl Worker {
                 Err(error) if self.shared.backlog.is_storm() => {
                     debug!(worker = %self.id, %error, "still no cell");
                 }
-                Err(error) => error!(worker = %self.id, %error, "no cell"),
+                Err(error) => {
+                    warn!(worker = %self.id, %error, "a new cell does not work: another one is tried");
+                }
             }
         }
         if !self.shared.stop.is_asked() {
