@@ -11,7 +11,7 @@
 use std::time::{Duration, Instant};
 
 use crate::backoff;
-use crate::config::BreakerConfig;
+use crate::smtp::config::BreakerConfig;
 
 /// The breaker of one next hop.
 #[derive(Debug)]

@@ -6,6 +6,7 @@
 //! never accept a key that means nothing.
 
 mod error;
+pub(crate) mod limits;
 mod smtp;
 
 use std::collections::BTreeMap;
@@ -16,29 +17,16 @@ use serde::{Deserialize, Serialize};
 
 use crate::maildir::Template;
 use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig};
-use crate::smtp::Security;
+use crate::smtp::config::SmtpConfig;
+use crate::smtp::security::Security;
 use crate::trace;
 
+use error::bounded;
+use limits::{
+    CONNECTIONS_MAX, QUEUE_MAX, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX, default_queue,
+};
+
 pub use error::ConfigError;
-pub use smtp::{BreakerConfig, SmtpConfig, Timeouts, TlsLevel, Without8BitMime};
-
-/// Longest name of a transport, in bytes.
-pub const TRANSPORT_NAME_BYTES_MAX: usize = 64;
-
-/// Most transports of one configuration.
-pub const TRANSPORTS_MAX: usize = 1000;
-
-/// Most threads of one transport: connections or workers.
-pub const THREADS_MAX: usize = 1000;
-
-/// Most connections of all transports.
-pub const CONNECTIONS_MAX: usize = 100_000;
-
-/// Most messages in the queue of one transport.
-pub const QUEUE_MAX: usize = 100_000;
-
-/// Most recipients of one SMTP transaction: their outcomes are held in memory.
-pub const SMTP_RECIPIENTS_MAX: usize = 1000;
 
 /// What deliveries need to know.
 #[derive(Debug, Clone, PartialEq)]
@@ -116,10 +104,6 @@ impl MaildirConfig {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct DiscardConfig {}
-
-pub(crate) fn default_queue() -> usize {
-    1000
-}
 
 /// `[retry]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -239,7 +223,8 @@ impl Config {
     fn read_each(&self) -> impl Iterator<Item = Result<(String, Security), ConfigError>> {
         self.transports.iter().filter_map(|(name, transport)| match transport {
             TransportConfig::Smtp(smtp) | TransportConfig::Lmtp(smtp) => {
-                Some(smtp.security(name).map(|security| (name.clone(), security)))
+                let security = Security::read(smtp).map_err(ConfigError::file(name));
+                Some(security.map(|security| (name.clone(), security)))
             }
             TransportConfig::Maildir(_) | TransportConfig::Pipe(_) | TransportConfig::Discard(_) => None,
         })
@@ -297,14 +282,6 @@ impl TransportConfig {
             Self::Discard(DiscardConfig {}) => default_queue(),
         }
     }
-}
-
-/// Whether a number is from 1 to `max`.
-fn bounded(transport: &str, key: &'static str, found: usize, max: usize) -> Result<(), ConfigError> {
-    if (1..=max).contains(&found) {
-        return Ok(());
-    }
-    Err(ConfigError::Number { transport: transport.to_owned(), key, found, max })
 }
 
 impl MaildirConfig {

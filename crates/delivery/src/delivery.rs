@@ -14,48 +14,24 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use crossbeam_channel::{Receiver, RecvTimeoutError, Sender, at, bounded, never, select};
-use lazaret_envelope::Line;
-use lazaret_spool::{Outbound, Severity, SpoolError, Throttle, Waiting};
+use lazaret_spool::{Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
-use crate::config::{Config, ConfigError, Files, RetryConfig, TRANSPORTS_MAX};
+use crate::config::limits::default_queue;
+use crate::config::{Config, ConfigError, Files};
 use crate::cutoff::CutOff;
+use crate::job::{Job, TransportId, numbers};
 use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
-use crate::refuse;
+use crate::refuse::{self, Refuse};
 use crate::round::place;
+use crate::shared::Shared;
 use crate::sockets::Sockets;
 use crate::task::{Fate, Task};
 use crate::transport::{Hands, Transport};
 
 /// How often it is looked whether something that waits on disk can be taken.
 const CALL_EVERY: Duration = Duration::from_millis(50);
-
-/// Number of a transport, from [`Delivery::transport`].
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct TransportId(u16);
-
-impl TransportId {
-    /// The built-in transport for mail that goes round in a loop: all its recipients
-    /// are refused, and its sender is told. No configured one has its number.
-    pub const LOOP: Self = Self(u16::MAX);
-}
-
-const _: () = assert!(TRANSPORTS_MAX < u16::MAX as usize, "no configured transport may be LOOP");
-
-/// The numbers of the configured transports, in the order of their names.
-fn numbers() -> impl Iterator<Item = TransportId> {
-    (0..).map(TransportId)
-}
-
-/// A routed message.
-#[derive(Debug)]
-pub struct Job {
-    /// The message.
-    pub outbound: Outbound,
-    /// The transport of each recipient of its envelope, in order.
-    pub transports: Vec<TransportId>,
-}
 
 /// The deliveries. Dropping them stops them without grace.
 pub struct Delivery {
@@ -67,26 +43,6 @@ pub struct Delivery {
     keeper: Mutex<Option<JoinHandle<()>>>,
     /// Ends with the last thread.
     ended: Receiver<Infallible>,
-}
-
-/// What the threads share.
-pub(crate) struct Shared {
-    pub(crate) hostname: String,
-    pub(crate) retry: RetryConfig,
-    pools: BTreeMap<TransportId, Pool>,
-    sockets: Arc<Sockets>,
-    cut_off: Arc<CutOff>,
-    in_flight: AtomicUsize,
-    stopping: AtomicBool,
-    /// The spool can't be relied on any more.
-    broken: AtomicBool,
-    on_broken: Box<dyn Fn(SpoolError) + Send + Sync>,
-    /// Journals that there is no room for.
-    pub(crate) no_room: Throttle,
-    stopped: Receiver<Infallible>,
-    /// Given to each thread, so that the end of all can be waited for; taken
-    /// away at the stop.
-    alive: Mutex<Option<Sender<Infallible>>>,
 }
 
 impl fmt::Debug for Delivery {
@@ -121,7 +77,9 @@ impl Delivery {
         });
         let mut pools =
             numbers().zip(pools).map(|(id, pool)| Ok((id, pool?))).collect::<Result<BTreeMap<_, _>, _>>()?;
-        pools.insert(TransportId::LOOP, refuse::pool_for_loops());
+        let loops = Transport::Refuse(Refuse);
+        let loops = Pool::new(refuse::NAME, loops, false, (1, default_queue()), PARKED_MAX);
+        pools.insert(TransportId::LOOP, loops);
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),
             retry: config.retry,
@@ -263,18 +221,6 @@ fn locked<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 impl Shared {
-    pub(crate) fn pool(&self, id: TransportId) -> Option<&Pool> {
-        self.pools.get(&id)
-    }
-
-    /// The transport that has a message next: one that may do something for it,
-    /// if there is one. `None` if it is none of this configuration.
-    pub(crate) fn choose(&self, task: &mut Task) -> Option<(TransportId, &Pool)> {
-        task.prefer(|id| self.pool(id).is_none_or(|pool| !pool.transport.refuses()));
-        let id = task.next_transport()?;
-        Some((id, self.pool(id)?))
-    }
-
     /// Calls back what waits on disk for transports that can take it now, again
     /// and again; at the stop, everything.
     fn call_back(&self) {
@@ -299,21 +245,6 @@ impl Shared {
                 Err(error) => return self.broken_by(error),
             }
         }
-    }
-
-    /// Whether what the transport of this name has delivered is in its recipient's
-    /// hands.
-    pub(crate) fn is_final(&self, name: &Line) -> bool {
-        self.pools.values().any(|pool| pool.name == *name && pool.is_final)
-    }
-
-    /// Whether nothing new may be started.
-    pub(crate) fn is_stopping(&self) -> bool {
-        self.stopping.load(SeqCst) || self.is_broken()
-    }
-
-    pub(crate) fn is_broken(&self) -> bool {
-        self.broken.load(SeqCst)
     }
 
     /// A message is in a queue: sees to it that somebody takes it out.
@@ -379,21 +310,6 @@ impl Shared {
         while let Ok(task) = pool.queue.try_recv() {
             pool.leaves();
             self.conclude(task, Fate::PutBack, None);
-        }
-    }
-
-    /// The message is moved on; nothing is in hand of it any more.
-    pub(crate) fn landed(&self, result: Result<(), SpoolError>) {
-        self.in_flight.fetch_sub(1, SeqCst);
-        if let Err(error) = result {
-            self.broken_by(error);
-        }
-    }
-
-    fn broken_by(&self, error: SpoolError) {
-        if !self.broken.swap(true, SeqCst) {
-            error!(%error, "the spool can't be relied on any more: deliveries end");
-            (self.on_broken)(error);
         }
     }
 }

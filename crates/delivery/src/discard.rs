@@ -6,8 +6,8 @@
 use lazaret_envelope::Line;
 use tracing::info;
 
+use crate::outcome::{Handled, Outcome};
 use crate::parcel::Parcel;
-use crate::transport::{Handled, Outcome};
 
 /// Most recipients at a time: their outcomes are held in memory together.
 pub(crate) const RECIPIENTS_MAX: usize = 1000;

@@ -12,6 +12,7 @@
 
 #![forbid(unsafe_code)]
 
+mod asks;
 mod backoff;
 mod braces;
 mod breaker;
@@ -22,12 +23,14 @@ mod delivery;
 mod discard;
 mod endpoint;
 mod failures;
+mod job;
 mod lines;
 mod lookup;
 mod maildir;
 mod next_hop;
 pub mod notice;
 mod operator;
+mod outcome;
 mod parcel;
 mod parked;
 mod pipe;
@@ -35,6 +38,7 @@ mod pool;
 mod recipient;
 mod refuse;
 mod round;
+mod shared;
 mod shares;
 mod smtp;
 mod sockets;
@@ -52,17 +56,20 @@ mod transactions;
 mod transport;
 
 pub use breaker::BreakerState;
+pub use config::limits::{
+    QUEUE_MAX, SMTP_RECIPIENTS_MAX, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX,
+};
 pub use config::{
-    BreakerConfig, Config, ConfigError, DeliveryConfig, DiscardConfig, Files, MaildirConfig, QUEUE_MAX,
-    RetryConfig, SMTP_RECIPIENTS_MAX, SmtpConfig, THREADS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX,
-    Timeouts, TlsLevel, TransportConfig, Without8BitMime,
+    Config, ConfigError, DeliveryConfig, DiscardConfig, Files, MaildirConfig, RetryConfig, TransportConfig,
 };
 pub use copy::LineEnds;
-pub use delivery::{Delivery, Job, TransportId};
+pub use delivery::Delivery;
+pub use job::{Job, TransportId};
 pub use maildir::{Template, TemplateError, VALUE_BYTES_MAX};
 pub use next_hop::NextHopStatus;
 pub use operator::{BounceError, bounce};
 pub use pipe::{CommandError, PIPE_RECIPIENTS_MAX, PipeConfig, PipeError, UserError};
 pub use pool::Status;
-pub use smtp::SecurityError;
+pub use smtp::config::{BreakerConfig, SmtpConfig, Timeouts, TlsLevel, Without8BitMime};
+pub use smtp::security::SecurityError;
 pub use trace::received;

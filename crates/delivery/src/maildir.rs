@@ -6,6 +6,7 @@
 //! with the digest of what was accepted.
 
 mod copy;
+mod failure;
 mod folder;
 mod template;
 #[cfg(test)]
@@ -13,7 +14,6 @@ mod tests;
 
 pub use template::{Template, TemplateError, VALUE_BYTES_MAX};
 
-use std::fmt;
 use std::fs;
 use std::io;
 use std::os::unix::fs::OpenOptionsExt;
@@ -24,8 +24,10 @@ use lazaret_envelope::{Envelope, Line};
 use rustix::fs::{CWD, RenameFlags, renameat_with};
 use rustix::io::Errno;
 
+use crate::outcome::Outcome;
 use crate::parcel::{Damaged, Parcel};
-use crate::transport::Outcome;
+
+use self::failure::{Failure, at};
 
 /// Mode of a message's file: mail is for its owner.
 const FILE_MODE: u32 = 0o600;
@@ -38,34 +40,6 @@ pub(crate) struct Maildir {
     hostname: String,
     /// Held while folders are made.
     making: Mutex<()>,
-}
-
-/// An operation on a Maildir failed.
-#[derive(Debug)]
-struct FolderError {
-    operation: &'static str,
-    path: PathBuf,
-    source: io::Error,
-}
-
-impl fmt::Display for FolderError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "failed to {} {}: {}", self.operation, self.path.display(), self.source)
-    }
-}
-
-/// Why there is no file in `new/`.
-#[derive(Debug)]
-enum Failure {
-    /// It may work later.
-    Folder(FolderError),
-    /// The bytes are not those that were accepted.
-    Damaged(Damaged),
-}
-
-/// Adds the operation and the path to an error of the operating system.
-fn at<T>(operation: &'static str, path: &Path, result: io::Result<T>) -> Result<T, Failure> {
-    result.map_err(|source| Failure::Folder(FolderError { operation, path: path.to_owned(), source }))
 }
 
 impl Maildir {

@@ -14,8 +14,8 @@ use lazaret_spool::Throttle;
 use tracing::{info, warn};
 
 use crate::breaker::{Breaker, BreakerState, Change, Permit};
-use crate::config::BreakerConfig;
 use crate::endpoint::Endpoint;
+use crate::smtp::config::BreakerConfig;
 
 /// One next hop of a transport.
 #[derive(Debug)]

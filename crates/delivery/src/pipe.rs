@@ -28,8 +28,8 @@ use tracing::warn;
 
 use crate::copy::{CopyError, copy};
 use crate::cutoff::CutOff;
+use crate::outcome::{Handled, Outcome};
 use crate::parcel::{Damaged, Parcel};
-use crate::transport::{Handled, Outcome};
 use arguments::{Arguments, Unsafe};
 use run::{End, Limits, Ran, run};
 use user::Identity;

@@ -15,10 +15,11 @@ use lazaret_envelope::{Attempt, Line, Timestamp};
 use lazaret_spool::Waiting;
 
 use crate::next_hop::NextHopStatus;
+use crate::outcome::Outcome;
 use crate::parked::Parked;
 use crate::split::Split;
 use crate::task::Task;
-use crate::transport::{Outcome, Transport};
+use crate::transport::Transport;
 
 /// Slower than this many messages a second a transport is not waited for: what
 /// is behind the one message that it has no room for would wait as well.

@@ -9,26 +9,18 @@
 use lazaret_envelope::Line;
 use tracing::warn;
 
-use crate::config::default_queue;
+use crate::outcome::{Handled, Outcome};
 use crate::parcel::Parcel;
-use crate::parked::PARKED_MAX;
-use crate::pool::Pool;
-use crate::transport::{Handled, Outcome, Transport};
 
 /// What stands in the journal where else the name of a transport does.
-const NAME: &str = "loop";
+pub(crate) const NAME: &str = "loop";
 
 /// What senders are told. RFC 3463 section 3.5: X.4.6 is "routing loop detected".
 const REPLY: &str = "5.4.6 too many hops: the message goes round in a loop";
 
 /// A transport that refuses everybody.
 #[derive(Debug)]
-pub(crate) struct Refuse(());
-
-/// The threads that refuse what goes round in a loop.
-pub(crate) fn pool_for_loops() -> Pool {
-    Pool::new(NAME, Transport::Refuse(Refuse(())), false, (1, default_queue()), PARKED_MAX)
-}
+pub(crate) struct Refuse;
 
 impl Refuse {
     /// Refuses the recipients at these places of the envelope.

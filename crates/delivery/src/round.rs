@@ -10,9 +10,9 @@ use lazaret_envelope::{Cause, Envelope, Line, Report, Span, Timestamp};
 use lazaret_spool::{Name, Severity, SpoolError, Unreadable, Waiting};
 
 use crate::backoff;
-use crate::delivery::Shared;
 use crate::parked::Place;
 use crate::pool::Pool;
+use crate::shared::Shared;
 use crate::task::{Fate, Task};
 use crate::tell::age_of;
 use crate::transport::Hands;

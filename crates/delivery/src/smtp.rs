@@ -3,15 +3,14 @@
 //! The protocol is `lazaret-smtp`'s; this is its socket and its clock. A
 //! message must never be called delivered without the next hop's word for it.
 
-mod security;
+pub(crate) mod config;
+pub(crate) mod security;
 mod session;
 #[cfg(test)]
 mod tests;
 mod visit;
 mod wire;
 
-pub(crate) use security::Security;
-pub use security::SecurityError;
 pub(crate) use session::Session;
 
 use std::io::{self, ErrorKind};
@@ -23,12 +22,14 @@ use lazaret_smtp::Dialect;
 use lazaret_smtp::client::Setup;
 use tracing::debug;
 
-use crate::config::{ConfigError, SmtpConfig, Timeouts};
+use crate::config::ConfigError;
 use crate::endpoint::{Endpoint, Place};
 use crate::next_hop::NextHop;
+use crate::outcome::Handled;
 use crate::parcel::{Damaged, Parcel};
 use crate::sockets::{NoConnection, Sockets};
-use crate::transport::Handled;
+use config::{SmtpConfig, Timeouts};
+use security::Security;
 use session::NotReady;
 use visit::{Visit, Wishes};
 use wire::Wire;
@@ -64,7 +65,7 @@ impl Smtp {
             Some(endpoint) => Ok(Arc::new(NextHop::new(name, text, endpoint, config.breaker))),
             None => Err(ConfigError::NextHop { transport: name.to_owned(), next_hop: text.clone() }),
         };
-        let security = config.security(name)?;
+        let security = Security::read(config).map_err(ConfigError::file(name))?;
         Ok(Self {
             number,
             dialect,

@@ -12,9 +12,9 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError, TryLockError};
 use lazaret_envelope::Envelope;
 use lazaret_spool::{Message, SpoolError};
 
+use crate::outcome::Handled;
 use crate::parcel::{Damaged, Parcel};
 use crate::task::{Fate, Task};
-use crate::transport::Handled;
 
 /// Some of the recipients, by where they stand in [`Split::places`].
 type Lot = Range<usize>;

@@ -10,10 +10,10 @@ use std::collections::{HashSet, VecDeque};
 use lazaret_envelope::{Cause, Envelope, Line, Report, Timestamp};
 use lazaret_spool::{Done, Journal, Key, Outbound};
 
+use crate::asks::Asks;
 use crate::failures::Failures;
-use crate::tell::Asks;
-use crate::transport::Outcome;
-use crate::{Job, TransportId};
+use crate::job::{Job, TransportId};
+use crate::outcome::Outcome;
 
 /// A message in the hands of the deliveries.
 #[derive(Debug)]

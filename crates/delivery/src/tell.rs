@@ -9,34 +9,16 @@
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use lazaret_envelope::{Address, Envelope, Line, MessageId, Notify, RcptParams, Recipient, Timestamp};
+use lazaret_envelope::{Address, Envelope, Line, MessageId, RcptParams, Recipient, Timestamp};
 use lazaret_spool::{Accepted, Done, History, Message, Severity, SpoolError, Told};
 use tracing::{error, info};
 
+use crate::asks::Asks;
 use crate::config::RetryConfig;
-use crate::delivery::Shared;
 use crate::notice::{Action, Entry, NOTICE_RECIPIENTS_MAX, Notice, Returned};
 use crate::pool::Pool;
+use crate::shared::Shared;
 use crate::task::{Fate, Task};
-
-/// What NOTIFY asks for. RFC 3461 section 4.1: without it, failures are told, and
-/// delays may be; here they are not, since whoever wants to know of them can ask.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Asks {
-    pub(crate) success: bool,
-    pub(crate) failure: bool,
-    pub(crate) delay: bool,
-}
-
-impl From<&RcptParams> for Asks {
-    fn from(params: &RcptParams) -> Self {
-        match params.notify {
-            None => Self { success: false, failure: true, delay: false },
-            Some(Notify::Never) => Self { success: false, failure: false, delay: false },
-            Some(Notify::On { success, failure, delay }) => Self { success, failure, delay },
-        }
-    }
-}
 
 /// Whether somebody asks for it.
 fn anybody(envelope: &Envelope, asks: impl Fn(Asks) -> bool) -> bool {

@@ -14,13 +14,14 @@ use lazaret_envelope::{Cause, Envelope, Line, Timestamp};
 use lazaret_spool::{Message, Severity, SpoolError};
 use tracing::{debug, error};
 
-use crate::delivery::Shared;
+use crate::asks::Asks;
+use crate::outcome::{Handled, Outcome};
 use crate::pool::Pool;
+use crate::shared::Shared;
 use crate::split::{End, Hand, Split, State};
 use crate::task::{Fate, Task, key};
-use crate::tell::Asks;
 use crate::trace;
-use crate::transport::{Handled, Hands, Outcome};
+use crate::transport::Hands;
 
 /// How often a journal without room on its disk is tried again.
 const NOTE_TRIES: u32 = 30;

@@ -1,4 +1,4 @@
-//! What every transport is asked, and what it answers.
+//! What every transport is asked.
 //!
 //! A transport is handed one message and some of its recipients and says what
 //! became of each. It must never touch the spool but to read the message.
@@ -6,7 +6,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use lazaret_envelope::Line;
 use lazaret_smtp::Dialect;
 
 use crate::config::{ConfigError, DiscardConfig, TransportConfig};
@@ -14,46 +13,13 @@ use crate::cutoff::CutOff;
 use crate::discard::{self, Discard};
 use crate::maildir::{Maildir, Template};
 use crate::next_hop::NextHop;
+use crate::outcome::Handled;
 use crate::parcel::{Damaged, Parcel};
 use crate::pipe::Pipe;
 use crate::refuse::Refuse;
-use crate::smtp::{Security, Session, Smtp};
+use crate::smtp::security::Security;
+use crate::smtp::{Session, Smtp};
 use crate::sockets::Sockets;
-
-/// What became of one recipient.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) enum Outcome {
-    /// It has the message; with the reply, or where the copy lies.
-    Delivered(Line),
-    /// It was given to a next hop that will tell the sender nothing of it.
-    Relayed(Line),
-    /// It may work later.
-    Transient(Line),
-    /// It will never work.
-    Permanent(Line),
-}
-
-impl Outcome {
-    /// The outcome where the sender wants to be told of successes, or does not: then
-    /// it matters little who would tell him.
-    pub(crate) fn told_if(self, wanted: bool) -> Self {
-        match self {
-            Self::Relayed(reply) if !wanted => Self::Delivered(reply),
-            outcome => outcome,
-        }
-    }
-}
-
-/// What became of one transaction.
-#[derive(Debug, Default)]
-pub(crate) struct Handled {
-    /// One for each recipient that was handed over, in that order; none at all
-    /// where it never came to a transaction, and none without trouble where no
-    /// next hop may be asked now.
-    pub(crate) outcomes: Vec<Outcome>,
-    /// The next hop is in no state for another transaction, and why.
-    pub(crate) trouble: Option<Line>,
-}
 
 /// One configured transport.
 #[derive(Debug)]

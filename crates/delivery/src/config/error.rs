@@ -7,10 +7,10 @@ use std::io;
 
 use lazaret_envelope::Span;
 
-use super::{CONNECTIONS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX};
+use super::limits::{CONNECTIONS_MAX, TRANSPORT_NAME_BYTES_MAX, TRANSPORTS_MAX};
 use crate::maildir::TemplateError;
 use crate::pipe::PipeError;
-use crate::smtp::SecurityError;
+use crate::smtp::security::SecurityError;
 
 /// Why deliveries can't start with a configuration.
 #[derive(Debug, thiserror::Error)]
@@ -136,6 +136,11 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
+    /// What is wrong with a file of this transport.
+    pub(crate) fn file(transport: &str) -> impl FnOnce(SecurityError) -> Self {
+        |source| Self::File { transport: transport.to_owned(), source }
+    }
+
     /// The key that is wrong, such as `transport.a.next_hops`; `None` if it is no
     /// matter of what is written.
     #[must_use]
@@ -160,4 +165,17 @@ impl ConfigError {
             Self::Thread { .. } | Self::Descriptor(_) => None,
         }
     }
+}
+
+/// Whether a number is from 1 to `max`.
+pub(super) fn bounded(
+    transport: &str,
+    key: &'static str,
+    found: usize,
+    max: usize,
+) -> Result<(), ConfigError> {
+    if (1..=max).contains(&found) {
+        return Ok(());
+    }
+    Err(ConfigError::Number { transport: transport.to_owned(), key, found, max })
 }

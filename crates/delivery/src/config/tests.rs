@@ -3,6 +3,7 @@
 use lazaret_envelope::ByteSize;
 
 use super::*;
+use crate::smtp::config::{BreakerConfig, Timeouts, TlsLevel, Without8BitMime};
 
 #[derive(Debug, Deserialize, Serialize, PartialEq)]
 struct File {

@@ -6,7 +6,7 @@
 use std::fs::File;
 use std::path::Path;
 
-use super::{Failure, at};
+use super::failure::{Failure, at};
 use crate::copy::{CopyError, LineEnds, copy};
 use crate::parcel::Parcel;
 

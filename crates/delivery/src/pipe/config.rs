@@ -88,7 +88,7 @@ pub struct PipeConfig {
     pub workers: usize,
     /// Most messages that wait in memory for a delivery; further ones wait on
     /// disk. Default 1000.
-    #[serde(default = "crate::config::default_queue")]
+    #[serde(default = "crate::config::limits::default_queue")]
     pub queue: usize,
 }
 

@@ -9,7 +9,7 @@ use std::process::ExitStatus;
 
 use lazaret_envelope::Line;
 
-use crate::transport::Outcome;
+use crate::outcome::Outcome;
 
 /// The statuses of sysexits(3): number, name, whether it may work later.
 const SYSEXITS: [(i32, &str, bool); 15] = [

@@ -16,7 +16,7 @@ use lazaret_smtp::client::{Login, Secret, Setup, StartTls};
 use lazaret_tls::{PeerName, TlsError, Trust};
 use rustix::fs::{Mode, OFlags};
 
-use crate::config::{SmtpConfig, TlsLevel};
+use super::config::{SmtpConfig, TlsLevel};
 use crate::endpoint::{Endpoint, Place};
 
 /// Longest password in bytes.

@@ -1,10 +1,10 @@
 //! Conversations with next hops of all kinds.
 
 use super::*;
+use crate::outcome::Outcome;
 use crate::parcel::Parcel;
 use crate::test_server::{Act, Rule, Server};
 use crate::test_spool::TestSpool;
-use crate::transport::Outcome;
 use lazaret_smtp::Dialect;
 use std::time::Duration;
 

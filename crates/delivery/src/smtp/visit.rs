@@ -15,9 +15,9 @@ use tracing::warn;
 
 use super::session::{Ended, Session};
 use crate::next_hop::{NextHop, Ticket};
+use crate::outcome::{Handled, Outcome};
 use crate::parcel::{Damaged, Parcel};
 use crate::trace;
-use crate::transport::{Handled, Outcome};
 
 /// How messages are handed over, as it is configured.
 #[derive(Debug, Clone, Copy)]

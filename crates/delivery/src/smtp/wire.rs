@@ -11,7 +11,7 @@ use lazaret_envelope::{ByteSize, Line, Span};
 use lazaret_smtp::client::Step;
 use lazaret_tls::{Carrier, Channel, PeerName, Trust};
 
-use crate::config::Timeouts;
+use super::config::Timeouts;
 use crate::sockets::Connection;
 
 /// A connected socket.
