@@ -3,19 +3,19 @@
 //! The daemon tells what is in its memory, the counts are taken from the disk,
 //! so that there is something to see without a daemon too.
 
+mod command;
+
+pub use command::print;
+
 use std::fmt::Write;
 use std::num::NonZeroU32;
-use std::process::ExitCode;
 
 use lazaret_delivery::{BreakerState, NextHopStatus};
 use lazaret_spool::{Counts, Spool};
 use lazaret_worker::WorkerStatus;
 use serde::{Deserialize, Serialize};
 
-use crate::config::Config;
-use crate::control::{self, Answer, Request};
 use crate::costs::Costs;
-use crate::exit::{self, Failure};
 
 /// What a daemon tells of itself.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -165,24 +165,6 @@ struct Shown<'a> {
     waiting: u64,
     deferred: u64,
     daemon: Option<&'a Status>,
-}
-
-/// `lazaret status`
-pub fn print(config: &Config, json: bool) -> Result<ExitCode, Failure> {
-    let spool = Spool::open(&config.spool)?;
-    let status = match control::ask(&spool, &Request::Status)? {
-        Some(Answer::Status(status)) => Some(status),
-        None => None,
-        answer => return Err(control::unexpected(answer)),
-    };
-    let counts = spool.count()?;
-    let text = if json {
-        as_json(&spool, counts, status.as_deref())
-    } else {
-        as_text(&spool, counts, status.as_deref())
-    };
-    exit::print(text)?;
-    Ok(ExitCode::SUCCESS)
 }
 
 fn as_json(spool: &Spool, counts: Counts, daemon: Option<&Status>) -> String {

@@ -5,6 +5,7 @@
 //! socket is shut down. It must never accept more sessions than configured.
 
 mod bind;
+mod hangup;
 mod receiver;
 mod session;
 mod sessions;
@@ -177,7 +178,7 @@ impl Listener {
         }
         let ticket = match self.sessions.enter(Arc::clone(&place)) {
             Ok(ticket) => ticket,
-            Err(Turned::Stopping) => return self.turn_away(&place, Reason::Paused, session::STOPPING),
+            Err(Turned::Stopping) => return self.turn_away(&place, Reason::Paused, hangup::STOPPING),
             Err(Turned::TooManyOfOne) => {
                 return self.turn_away(
                     &place,

@@ -8,15 +8,8 @@ use lazaret_envelope::Transaction;
 use crate::condition::{Common, Compiler, Condition, Effort, Fault, KeyError};
 use crate::config::RouteConfig;
 use crate::facts::{Facts, FactsError};
+use crate::id::{ROUTES_MAX, RouteId};
 use crate::verdict::Verdict;
-
-/// Most routes of a table: their ids, and two numbers that are no ids
-/// (see [`Verdict::encode`]), fit into 16 bits.
-pub const ROUTES_MAX: usize = u16::MAX as usize - 2;
-
-/// A route, by its place in the table.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct RouteId(pub u16);
 
 /// What a route does with a message.
 #[derive(Debug, Clone, PartialEq, Eq)]

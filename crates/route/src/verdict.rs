@@ -4,7 +4,7 @@
 //! A cell may be in the hands of the message it read. Its bytes must never be
 //! believed before length and every id were checked against the task.
 
-use crate::table::{ROUTES_MAX, RouteId};
+use crate::id::{ROUTES_MAX, RouteId};
 
 /// Bytes of one recipient in an encoded verdict.
 const ENTRY_BYTES: usize = size_of::<u16>();

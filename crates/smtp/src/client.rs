@@ -9,17 +9,18 @@
 
 mod connection;
 mod exchange;
+mod hello;
 mod login;
 mod offer;
 mod setup;
 #[cfg(test)]
 mod tests;
 
-pub use connection::{Client, Content, Ready};
+pub use connection::{Client, Content, Ready, Secure};
 pub use exchange::RCPT_WINDOW;
 pub use login::{Bytes, Login, Secret};
 pub use offer::Offer;
-pub use setup::{Refusal, Secure, Setup, StartTls};
+pub use setup::{Refusal, Setup, StartTls};
 
 use std::fmt;
 use std::sync::Arc;

@@ -9,7 +9,7 @@ use std::fmt;
 use std::io;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard};
 use std::thread;
 use std::time::Duration;
 
@@ -19,10 +19,7 @@ use tracing::{debug, error, warn};
 use crate::error::{Context, Severity, SpoolError};
 use crate::layout::{Dir, LOCK_FILE, WorkerId, journal_name};
 use crate::name::Name;
-#[cfg(test)]
-use crate::sabotage::{self, Sabotage};
 use crate::spool::Spool;
-use crate::state::Claim;
 use crate::storage::{LOCK_TEXT_BYTES_MAX, LockFile};
 use crate::table::{INTERRUPTIONS_MAX, STRIKES_MAX};
 use crate::throttle::Throttle;
@@ -213,34 +210,6 @@ impl Owner {
         self.spool.storage.make_dir(Dir::Claimed(worker)).context(|| format!("make {}", Dir::Claimed(worker)))
     }
 
-    /// Claims messages for a worker, durably: should the machine go down on
-    /// what is in them, the next start finds them claimed. A name that is gone
-    /// was moved by somebody else and is left out.
-    ///
-    /// # Errors
-    /// A rename or a sync failed. What was claimed by then lies in the worker's
-    /// directory, to be recovered.
-    pub fn claim(&self, worker: WorkerId, names: &[Name]) -> Result<Vec<Claim>, SpoolError> {
-        let dir = Dir::Claimed(worker);
-        let mut claims = Vec::with_capacity(names.len());
-        names.iter().try_for_each(|&name| self.forget_old_report(name))?;
-        let _unreleased = self.shared.releasing.read().unwrap_or_else(PoisonError::into_inner);
-        for &name in names {
-            if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
-                claims.push(Claim::new(self.clone(), worker, name.next()));
-            }
-        }
-        #[cfg(test)]
-        if sabotage::is(Sabotage::ClaimNotDurable) {
-            return Ok(claims);
-        }
-        if !claims.is_empty() {
-            self.sync_dir(dir)?;
-            self.sync_dir(Dir::Incoming)?;
-        }
-        Ok(claims)
-    }
-
     /// Moves a message that is due from `waiting/` to `incoming/`; whether it
     /// was still there. Need not be durable: it would only become due again.
     ///
@@ -273,9 +242,14 @@ impl Owner {
         Ok(())
     }
 
+    /// To be held while messages are claimed. None leaves quarantine meanwhile.
+    pub(crate) fn unreleased(&self) -> RwLockReadGuard<'_, ()> {
+        self.shared.releasing.read().unwrap_or_else(PoisonError::into_inner)
+    }
+
     /// To be held while a message leaves quarantine and its report goes. Nothing
     /// is claimed meanwhile.
-    pub(crate) fn releasing(&self) -> std::sync::RwLockWriteGuard<'_, ()> {
+    pub(crate) fn releasing(&self) -> RwLockWriteGuard<'_, ()> {
         self.shared.releasing.write().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -28,11 +28,37 @@ pub struct Claim {
     name: Name,
 }
 
-impl Claim {
-    pub(crate) fn new(owner: Owner, worker: WorkerId, name: Name) -> Self {
-        Self { owner, worker, name }
+impl Owner {
+    /// Claims messages for a worker, durably: should the machine go down on
+    /// what is in them, the next start finds them claimed. A name that is gone
+    /// was moved by somebody else and is left out.
+    ///
+    /// # Errors
+    /// A rename or a sync failed. What was claimed by then lies in the worker's
+    /// directory, to be recovered.
+    pub fn claim(&self, worker: WorkerId, names: &[Name]) -> Result<Vec<Claim>, SpoolError> {
+        let dir = Dir::Claimed(worker);
+        let mut claims = Vec::with_capacity(names.len());
+        names.iter().try_for_each(|&name| self.forget_old_report(name))?;
+        let _unreleased = self.unreleased();
+        for &name in names {
+            if self.try_rename((Dir::Incoming, name), (dir, name.next()))? {
+                claims.push(Claim { owner: self.clone(), worker, name: name.next() });
+            }
+        }
+        #[cfg(test)]
+        if sabotage::is(Sabotage::ClaimNotDurable) {
+            return Ok(claims);
+        }
+        if !claims.is_empty() {
+            self.sync_dir(dir)?;
+            self.sync_dir(Dir::Incoming)?;
+        }
+        Ok(claims)
     }
+}
 
+impl Claim {
     /// Its name, with the counts.
     #[must_use]
     pub fn name(&self) -> Name {

@@ -13,7 +13,7 @@ use lazaret_smtp::server::{Begin, End, Offer, Refusal};
 use lazaret_spool::{Draft, Spool};
 use tracing::{debug, info};
 
-use super::session::Hangup;
+use super::hangup::Hangup;
 use super::sessions::Place;
 use crate::gate::{Denied, IntakeGate, Reason};
 use crate::room::ROOM_STEP_BYTES;

@@ -8,7 +8,7 @@ use lazaret_envelope::Line;
 
 use super::exchange::{Exchange, Progress};
 use super::login::{Bytes, Conversation};
-use super::setup::{Privacy, Refusal, Secure, Setup};
+use super::setup::{Privacy, Refusal, Setup};
 use super::{Do, Finished, Mail, Offer, ProtocolError, Step};
 use crate::Dialect;
 use crate::reply::{Reply, ReplyParser};
@@ -103,7 +103,7 @@ impl Client {
             State::Greeting => Do::Receive(Step::Greeting),
             State::Hello | State::Helo => Do::Receive(Step::Hello),
             State::StartTls => Do::Receive(Step::StartTls),
-            State::Secure => Do::Secure(Secure::new(self)),
+            State::Secure => Do::Secure(Secure { client: self }),
             State::Auth(_) => Do::Receive(Step::Auth),
             State::Ready => Do::Ready(Ready { client: self }),
             State::Exchange(exchange) if exchange.wants_content() => Do::Content(Content { client: self }),
@@ -236,6 +236,24 @@ impl Client {
     fn close(&mut self) -> State {
         self.outbox.0.clear();
         std::mem::replace(&mut self.state, State::Closed)
+    }
+}
+
+/// The next hop waits for the handshake. Behind it nothing that was read before may
+/// be looked at. Should it fail: [`Client::broken`].
+#[derive(Debug)]
+pub struct Secure<'c> {
+    client: &'c mut Client,
+}
+
+impl Secure<'_> {
+    /// The handshake is over; whether it has `verified` who the next hop is.
+    pub fn established(self, verified: bool) {
+        let client = self.client;
+        client.privacy = if verified { Privacy::Verified } else { Privacy::Encrypted };
+        client.offer = Offer::default();
+        client.replies = ReplyParser::default();
+        client.hello();
     }
 }
 

@@ -16,6 +16,7 @@ mod long;
 mod poison;
 mod random;
 mod sabotaged;
+mod storage;
 mod world;
 
 use explore::{Explorer, SIMULATION, print_figures};
