@@ -40,6 +40,7 @@ mod relief;
 mod repeats;
 mod reports;
 mod selftest;
+mod shared;
 mod signal;
 mod slow;
 mod specimen;
@@ -58,10 +59,11 @@ pub use child::CellError;
 pub use costs::{CostsStatus, Distribution};
 pub use jail::{JailMode, JailState};
 pub use machine::{Available, Fit, FitError, Permit, Permits};
-pub use pool::{Pool, PreparedPool, Routed, StartError, WorkerStatus};
+pub use pool::{Pool, PreparedPool, StartError, WorkerStatus};
 pub use repeats::RepeatsStatus;
 #[doc(hidden)]
 pub use selftest::MESSAGE as BUILT_IN_MESSAGE;
+pub use shared::Routed;
 #[doc(hidden)]
 pub use specimen::{Fate, Specimen};
 pub use template::{CELL_COMMAND, main as cell_main};

@@ -11,8 +11,8 @@ use std::thread::{self, JoinHandle};
 use crossbeam_channel::{Receiver, Sender, bounded};
 
 use crate::child::{Cell, CellError};
-use crate::pool::Shared;
 use crate::selftest::SelfTest;
+use crate::shared::Shared;
 use crate::template::Template;
 
 /// Cells that lie ready, beside the one that is just being started or waits for

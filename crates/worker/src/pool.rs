@@ -6,19 +6,18 @@
 
 use std::io;
 use std::num::NonZeroU32;
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::thread::{self, JoinHandle};
 
 use crossbeam_channel::Sender;
 use lazaret_envelope::{Digest, MessageId};
 use lazaret_route::{RouteConfig, RouteTable, TableError};
-use lazaret_spool::{Outbound, Owner, SpoolError, Throttle, WorkerId};
+use lazaret_spool::{Owner, SpoolError, Throttle, WorkerId};
 use tracing::error;
 
 use crate::backlog::Backlog;
 use crate::budget::WorkersConfig;
-use crate::bypass::Way;
 use crate::child::CellError;
 use crate::costs::{Costs, CostsStatus};
 use crate::frame::Setup;
@@ -27,18 +26,10 @@ use crate::nursery::Nursery;
 use crate::precedent::Precedent;
 use crate::repeats::{Repeats, RepeatsStatus};
 use crate::selftest::SelfTest;
+use crate::shared::{Meter, Routed, Shared};
 use crate::stop::Stop;
 use crate::template::{Program, Template};
 use crate::worker::Worker;
-
-/// A message on its way to delivery.
-#[derive(Debug)]
-pub struct Routed {
-    /// The message.
-    pub outbound: Outbound,
-    /// Which way it goes.
-    pub way: Way,
-}
 
 /// What a worker is doing.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -64,42 +55,6 @@ pub struct Pool {
     threads: Vec<JoinHandle<()>>,
     shared: Arc<Shared>,
     meters: Vec<Arc<Meter>>,
-}
-
-/// What all workers need.
-pub(crate) struct Shared {
-    pub(crate) owner: Owner,
-    pub(crate) backlog: Arc<Backlog>,
-    pub(crate) config: WorkersConfig,
-    pub(crate) setup: Setup,
-    pub(crate) repeats: Repeats,
-    pub(crate) permits: Permits,
-    pub(crate) precedent: Precedent,
-    pub(crate) costs: Costs,
-    pub(crate) program: Program,
-    pub(crate) stop: Stop,
-    pub(crate) routed: Sender<Routed>,
-    pub(crate) on_broken: Box<dyn Fn(SpoolError) + Send + Sync>,
-    /// Messages that there is no descriptor for.
-    pub(crate) failing: Throttle,
-}
-
-/// What a worker counts.
-#[derive(Debug, Default)]
-pub(crate) struct Meter {
-    /// The process id of the cell; 0 while there is none.
-    pub(crate) cell: AtomicU32,
-    pub(crate) judged: AtomicU64,
-    pub(crate) faults: AtomicU64,
-    pub(crate) passed: AtomicU64,
-    pub(crate) cells_started: AtomicU64,
-    message: Mutex<Option<MessageId>>,
-}
-
-impl Meter {
-    pub(crate) fn set_message(&self, id: Option<MessageId>) {
-        *self.message.lock().unwrap_or_else(PoisonError::into_inner) = id;
-    }
 }
 
 /// Why the workers can't be started.
@@ -229,7 +184,7 @@ impl Pool {
                 faults: meter.faults.load(Ordering::Relaxed),
                 passed: meter.passed.load(Ordering::Relaxed),
                 cells_started: meter.cells_started.load(Ordering::Relaxed),
-                message: *meter.message.lock().unwrap_or_else(PoisonError::into_inner),
+                message: meter.message(),
             })
             .collect()
     }

@@ -22,10 +22,10 @@ use crate::child::{Cell, CellError, Ended, Judged};
 use crate::fault;
 use crate::frame::Answer;
 use crate::nursery::{Nursery, RESERVE};
-use crate::pool::{Meter, Routed, Shared};
 use crate::repeats::{Likeness, Trial};
 use crate::reports::{Reporter, fault_of};
 use crate::selftest::SelfTest;
+use crate::shared::{Meter, Routed, Shared};
 use crate::slow::{Delay, GivesWay, Slow, Turn};
 use crate::variety::Variety;
 

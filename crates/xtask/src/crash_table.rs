@@ -15,9 +15,6 @@ use crate::project;
 use crate::row::Row;
 use crate::tally::Tally;
 
-/// Kills of a full run.
-pub const KILLS: u64 = 10_000;
-
 /// Where the document lies from the top of the repository.
 const DOCUMENT: &str = "docs/crash-safety.md";
 

@@ -6,11 +6,13 @@
 
 use std::fmt::Write;
 
-use crate::crash_table::KILLS;
 use crate::row::Row;
 
 /// The table of power cuts.
 pub const POWER: &str = "power cuts";
+
+/// Kills of a full run.
+pub const KILLS: u64 = 10_000;
 
 /// The column that says why a table is empty.
 pub const NOT_RUN: &str = "not run";

@@ -85,7 +85,7 @@ impl Task {
             (Self::Check, []) => check::run(),
             (Self::Check, _) => not_understood(words),
             (Self::Bench, _) => bench::run(words),
-            (Self::CrashTable, []) => crash_table::run(crash_table::KILLS),
+            (Self::CrashTable, []) => crash_table::run(document::KILLS),
             (Self::CrashTable, ["--kills", kills]) => match kills.parse() {
                 Ok(kills) => crash_table::run(kills),
                 Err(_) => not_understood(words),

@@ -14,9 +14,10 @@ use lazaret_envelope::MessageId;
 use rustix::io::Errno;
 
 use super::disk::State;
-use super::judge::{judge, places, there};
+use super::judge::{judge, there};
 use super::ledger::Ledger;
 use super::life::{Life, Step};
+use super::place::places;
 use super::world::{At, Fault, Sim, Snapshot};
 use crate::Dir;
 

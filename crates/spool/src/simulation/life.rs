@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use lazaret_envelope::{Address, Cause, Line, MessageId, Protocol, Report, Transaction};
 
-use super::judge::{Place, places};
 use super::ledger::NOTICES;
+use super::place::{Place, places};
 use super::world::Sim;
 use crate::layout::journal_name;
 use crate::storage::Storage;

@@ -132,7 +132,7 @@ impl Long {
 
     fn claim(&mut self, life: &Life) -> Step {
         let incoming = life.places(Dir::Incoming);
-        let struck = |place: &super::judge::Place| place.name.is_some_and(|name| name.strikes > 0);
+        let struck = |place: &super::place::Place| place.name.is_some_and(|name| name.strikes > 0);
         let most = if incoming.iter().any(struck) { 1 } else { BATCH_MAX };
         // As the daemon does: what bears a strike alone, and first.
         let (mut first, others): (Vec<_>, Vec<_>) = incoming.into_iter().partition(struck);

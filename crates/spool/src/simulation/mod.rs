@@ -13,6 +13,7 @@ mod judge;
 mod ledger;
 mod life;
 mod long;
+mod place;
 mod poison;
 mod random;
 mod sabotaged;

@@ -8,8 +8,9 @@
 use std::collections::HashSet;
 
 use super::explore::{decide, hash};
-use super::judge::{Place, judge, places};
+use super::judge::judge;
 use super::life::{Life, Step};
+use super::place::{Place, places};
 use super::world::{Sim, Snapshot};
 use crate::{Dir, INTERRUPTIONS_MAX, STRIKES_MAX};
 
