@@ -1,6 +1,6 @@
 //! What all workers need, and what each of them counts.
 //!
-//! Nothing here may be held while a message is in a cell.
+//! No lock of these may be held while a message is in a cell.
 
 use std::sync::atomic::{AtomicU32, AtomicU64};
 use std::sync::{Arc, Mutex, PoisonError};
