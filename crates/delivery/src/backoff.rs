@@ -9,22 +9,11 @@ use std::time::Duration;
 
 use lazaret_envelope::MessageId;
 
-use crate::config::RetryConfig;
-
 /// The part of the time by which waiting is shortened at most: a quarter.
 const JITTER_DIVISOR: u32 = 4;
 
 /// Most doublings that are computed: 2^24 seconds are half a year.
 const DOUBLINGS_MAX: u32 = 24;
-
-impl RetryConfig {
-    /// How long a message waits that has so many rounds behind it and has just
-    /// failed in another.
-    #[must_use]
-    pub fn pause(&self, id: MessageId, attempts: u32) -> Duration {
-        pause(self.first, self.max, unique(id), attempts)
-    }
-}
 
 /// What makes the jitter of a message differ from that of others.
 pub(crate) fn unique(id: MessageId) -> u64 {
@@ -52,6 +41,7 @@ fn scattered(unique: u64, round: u32) -> u32 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::RetryConfig;
 
     #[test]
     fn pauses_double_up_to_the_limit() {

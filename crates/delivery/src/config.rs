@@ -12,9 +12,10 @@ mod smtp;
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use lazaret_envelope::Span;
+use lazaret_envelope::{MessageId, Span};
 use serde::{Deserialize, Serialize};
 
+use crate::backoff;
 use crate::maildir::Template;
 use crate::pipe::{PIPE_RECIPIENTS_MAX, PipeConfig};
 use crate::smtp::config::SmtpConfig;
@@ -150,6 +151,13 @@ impl Default for RetryConfig {
 }
 
 impl RetryConfig {
+    /// How long a message waits that has so many rounds behind it and has just
+    /// failed in another.
+    #[must_use]
+    pub fn pause(&self, id: MessageId, attempts: u32) -> Duration {
+        backoff::pause(self.first, self.max, backoff::unique(id), attempts)
+    }
+
     /// Whether a round is the last for mail of this age with so many behind it.
     pub(crate) fn is_over(&self, age: Duration, attempts: u32, is_bounce: bool) -> bool {
         let lifetime = if is_bounce { self.bounce_lifetime } else { self.lifetime };

@@ -11,7 +11,7 @@ use lazaret_envelope::{Address, Envelope, Line, MessageId, Timestamp};
 use lazaret_spool::{Done, Key, Quarantined, SpoolError, Unreadable};
 use tracing::info;
 
-use crate::Config;
+use crate::config::Config;
 use crate::tell::{Teller, unsettled};
 
 /// What the sender is told that the next hop said.

@@ -190,7 +190,7 @@ mod tests {
             assert!(Instant::now() < deadline, "it never rings");
         }
         assert!(cpu() - before >= 20_000_000, "not before");
-        let mut said = [0; frame::WORD_BYTES];
+        let mut said = [0; frame::AnswerHead::BYTES];
         worker.read_exact(&mut said).unwrap();
         assert_eq!(said, frame::takes_long(7));
 

@@ -90,9 +90,6 @@ pub enum Said {
     Left,
 }
 
-/// Length of what is said in a word, and of the head of an answer, in bytes.
-pub const WORD_BYTES: usize = 24;
-
 /// The first bytes of what a cell says.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct AnswerHead {
@@ -115,7 +112,8 @@ const KIND_LEFT: u8 = 4;
 const FAULT_BYTES_MAX: usize = 512;
 
 impl AnswerHead {
-    pub const BYTES: usize = WORD_BYTES;
+    /// Its length in bytes; what is said in a word is no more.
+    pub const BYTES: usize = 24;
 
     fn encode(self) -> [u8; Self::BYTES] {
         let mut bytes = [0; Self::BYTES];
@@ -168,12 +166,12 @@ impl AnswerHead {
 }
 
 /// The bytes that say that a task takes long.
-pub fn takes_long(task: u64) -> [u8; WORD_BYTES] {
+pub fn takes_long(task: u64) -> [u8; AnswerHead::BYTES] {
     AnswerHead { task, peak: 0, retire: false, kind: KIND_TAKES_LONG, length: 0 }.encode()
 }
 
 /// The bytes that say that a task was left, with so many bytes of heap.
-pub fn left(task: u64, peak: u64, retire: bool) -> [u8; WORD_BYTES] {
+pub fn left(task: u64, peak: u64, retire: bool) -> [u8; AnswerHead::BYTES] {
     AnswerHead { task, peak, retire, kind: KIND_LEFT, length: 0 }.encode()
 }
 
