@@ -199,9 +199,19 @@ impl Lab {
 
     /// Starts the daemon from a copy of the program that is the case's own to spoil.
     pub fn start_copy(&self) -> (Daemon, PathBuf) {
-        let copy = self.path("lazaret");
-        std::fs::copy(LAZARET, &copy).expect("failed to copy the program");
+        let copy = self.copy_of_program();
         (ready(Daemon::spawn(&copy, &self.config(), &self.next_log(), Logged::Usual).ready()), copy)
+    }
+
+    /// A copy of the program. Another process writes it: a descriptor of ours could
+    /// still be open in a child that another case has just forked, and nobody can start
+    /// what somebody may write to (execve(2), ETXTBSY).
+    pub fn copy_of_program(&self) -> PathBuf {
+        let copy = self.path("lazaret");
+        let copied =
+            process::finish(Command::new("cp").arg("--").arg(LAZARET).arg(&copy), b"", COMMAND_TIME_MAX);
+        assert_eq!(copied.code, Some(0), "{copied:?}");
+        copy
     }
 
     fn launch(&self, logged: Logged) -> Result<Daemon, NotReady> {

@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use super::postfix::Postfix;
 use super::{bracketed, example, free_address};
 use crate::daemon::Daemon;
-use crate::lab::{LAZARET, Lab};
+use crate::lab::Lab;
 use crate::sink::Sink;
 
 /// Who stands for the user `lazaret` of the recipe: Debian's nobody.
@@ -126,8 +126,7 @@ fn pipe_recipe(lab: &Lab, back: SocketAddr) -> (String, String) {
 
 /// A copy of the program: where the project lies others need not be able to go.
 pub fn program_for_others(lab: &Lab) -> PathBuf {
-    let program = lab.path("lazaret");
-    std::fs::copy(LAZARET, &program).expect("failed to copy the program");
+    let program = lab.copy_of_program();
     open(&program);
     program
 }
