@@ -19,6 +19,7 @@ use rustix::fs::{self, AtFlags, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 use rustix::process::{Uid, geteuid};
 
+use crate::ground::{SyncNames, sync_names};
 use crate::layout::{Dir, LOCK_FILE, WorkerId};
 use crate::storage::{Kind, LOCK_TEXT_BYTES_MAX, LockFile, Room, Status, Storage, StoredFile};
 
@@ -29,6 +30,7 @@ pub struct Disk {
     top: OwnedFd,
     /// Whose the spool is, where root makes files in it: they are to be his.
     heir: Option<Uid>,
+    sync_names: SyncNames,
     open: Mutex<BTreeMap<Dir, Arc<OwnedFd>>>,
 }
 
@@ -52,7 +54,8 @@ impl Disk {
         let top = fs::open(root, flags, Mode::empty())?;
         let owner = Uid::from_raw(fs::fstat(&top)?.st_uid);
         let heir = (geteuid().is_root() && !owner.is_root()).then_some(owner);
-        Ok(Self { root: root.to_owned(), top, heir, open: Mutex::default() })
+        let sync_names = sync_names(top.as_fd());
+        Ok(Self { root: root.to_owned(), top, heir, sync_names, open: Mutex::default() })
     }
 
     /// Where the spool lies.
@@ -136,7 +139,11 @@ impl Storage for Disk {
     }
 
     fn sync_dir(&self, dir: Dir) -> io::Result<()> {
-        Ok(fs::fsync(self.dir(dir)?)?)
+        let dir = self.dir(dir)?;
+        Ok(match self.sync_names {
+            SyncNames::OfDirectory => fs::fsync(dir),
+            SyncNames::OfFileSystem => fs::syncfs(dir),
+        }?)
     }
 
     fn list(&self, dir: Dir, visit: &mut dyn FnMut(&OsStr)) -> io::Result<()> {

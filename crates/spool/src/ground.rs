@@ -1,14 +1,15 @@
 //! What the file system below a spool is known not to keep of what
-//! `queue-layout.md` assumes.
+//! `queue-layout.md` assumes, and what has to be done more for it.
 //!
 //! Told by its kind, and for ext4 by what the kernel tells of a journal. What is
 //! not known is not doubted: a warning must never be wrong.
 
 use std::fmt;
 use std::fs;
+use std::os::fd::BorrowedFd;
 use std::path::Path;
 
-use rustix::fs::{major, minor, stat, statfs};
+use rustix::fs::{StatFs, fstatfs, major, minor, stat, statfs};
 
 /// Why a file system is no ground for a spool. Its text ends with what to do.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -48,13 +49,40 @@ impl fmt::Display for Doubt {
 #[must_use]
 pub fn doubt(root: &Path) -> Option<Doubt> {
     // Where the kernel does not answer nothing is known.
-    let magic = statfs(root).ok()?.f_type;
+    let magic = magic(statfs(root).ok()?);
     let device = stat(root).ok()?.st_dev;
-    judge(magic.cast_unsigned() & u64::from(u32::MAX), || {
+    judge(magic, || {
         let link = fs::read_link(format!("/sys/dev/block/{}:{}", major(device), minor(device))).ok()?;
         let name = link.file_name()?.to_owned();
         fs::read_to_string(Path::new("/proc/fs/ext4").join(name).join("options")).ok()
     })
+}
+
+/// What makes the names of a directory durable, those that went among them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SyncNames {
+    /// fsync(2) of the directory.
+    OfDirectory,
+    /// syncfs(2).
+    OfFileSystem,
+}
+
+/// What it takes where `top` is.
+///
+/// On btrfs a name that was renamed away can come back though the directory was
+/// fsynced since, if something else was fsynced at the time of the rename: seen with
+/// Linux 6.18, where the old name stays in the log until a transaction is committed,
+/// by default for 30 s (btrfs(5), `commit`). syncfs(2) commits one, and was no slower
+/// there.
+pub(crate) fn sync_names(top: BorrowedFd<'_>) -> SyncNames {
+    match fstatfs(top).map(magic) {
+        Ok(BTRFS) => SyncNames::OfFileSystem,
+        _ => SyncNames::OfDirectory,
+    }
+}
+
+fn magic(system: StatFs) -> u64 {
+    system.f_type.cast_unsigned() & u64::from(u32::MAX)
 }
 
 /// The file system that may have a journal or not.
@@ -62,6 +90,7 @@ const EXT4: &str = "ext4";
 
 /// Superblock numbers of statfs(2), 32 bits each.
 const EXT: u64 = 0xef53;
+const BTRFS: u64 = 0x9123_683e;
 
 /// Judges by the number of the kind; `ext4_options` reads the kernel's list of
 /// options, one a line, of which `data=` is there if and only if a journal is.
@@ -101,7 +130,7 @@ mod tests {
             (0x4d44, Some(Doubt::NoJournal("FAT"))),
             // xfs, btrfs, overlayfs, FUSE.
             (0x5846_5342, None),
-            (0x9123_683e, None),
+            (BTRFS, None),
             (0x794c_7630, None),
             (0x6573_5546, None),
             // ext of which nothing is told, such as ext2 by its own driver.
