@@ -7,6 +7,7 @@
 use std::io::{self, IsTerminal};
 
 use clap::ValueEnum;
+use tracing::warn;
 use tracing_subscriber::EnvFilter;
 
 /// The environment variable that chooses what is logged, such as
@@ -24,10 +25,16 @@ pub enum Format {
 
 /// Starts logging.
 pub fn start(format: Format) {
-    let filter = EnvFilter::try_from_env(FILTER_VARIABLE).unwrap_or_else(|_| EnvFilter::new("info"));
+    let (filter, wrong) = match EnvFilter::try_from_env(FILTER_VARIABLE) {
+        Ok(filter) => (filter, None),
+        Err(error) => (EnvFilter::new("info"), std::env::var_os(FILTER_VARIABLE).map(|_| error)),
+    };
     let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
     match format {
         Format::Text => builder.with_ansi(io::stderr().is_terminal()).init(),
         Format::Json => builder.json().flatten_event(true).init(),
+    }
+    if let Some(error) = wrong {
+        warn!("{FILTER_VARIABLE} chooses nothing, and what is logged is info: {error}");
     }
 }

@@ -189,7 +189,10 @@ impl Daemon {
             let bound = listener.and_then(Listener::start);
             let failed =
                 |error| Failure::new(exit::OS, format!("failed to listen on {}: {error}", config.address));
-            self.listeners.push(bound.map_err(failed)?);
+            match bound.map_err(failed) {
+                Ok(listener) => self.listeners.push(listener),
+                Err(failure) => return Ok(Ended::Failed(failure)),
+            }
         }
         exit::print(self.banner())?;
         service::ready();

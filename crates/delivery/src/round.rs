@@ -144,8 +144,8 @@ impl Shared {
         if let Err(error) = self.note(&mut task) {
             return self.landed(Err(error));
         }
-        let due = self.due(task.outbound.name());
-        match task.outbound.wait_until(due) {
+        let (due, why) = (self.due(task.outbound.name()), task.trouble());
+        match task.outbound.wait_until(due, &why) {
             Ok(waiting) if !pool.transport.refuses() => {
                 pool.parked.suspect(place(&waiting), waiting);
                 self.landed(Ok(()));
@@ -207,7 +207,10 @@ impl Shared {
                 let report = envelope.into_iter().fold(report, Report::about);
                 task.outbound.defer(&report)
             }
-            (Fate::Wait, _) if !self.is_stopping() => task.outbound.wait_until(self.due(name)).map(drop),
+            (Fate::Wait, _) if !self.is_stopping() => {
+                let why = task.trouble();
+                task.outbound.wait_until(self.due(name), &why).map(drop)
+            }
             (Fate::Gone, _) => Ok(()),
             _ => task.outbound.put_back(),
         }

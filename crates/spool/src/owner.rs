@@ -340,6 +340,11 @@ impl Owner {
                 return Ok(true);
             };
             match error.severity() {
+                // Who waits for a time and for a next hop is called by either.
+                Severity::Gone if from.0 == Dir::Waiting => {
+                    debug!(id = %from.1.id, "{}/{old} is gone: it was woken already", from.0);
+                    return Ok(false);
+                }
                 Severity::Gone => {
                     warn!(id = %from.1.id, "{}/{old} is gone: somebody else moved it", from.0);
                     return Ok(false);

@@ -6,7 +6,7 @@
 
 use std::borrow::Borrow;
 
-use lazaret_envelope::{Envelope, Report, Timestamp};
+use lazaret_envelope::{Envelope, Line, Report, Timestamp};
 use tracing::{debug, info};
 
 use crate::error::SpoolError;
@@ -202,15 +202,15 @@ impl Outbound {
         Ok(())
     }
 
-    /// A next hop can't take it now: it comes back when due.
+    /// It can't be delivered now, and the log says why: it comes back when due.
     ///
     /// # Errors
     /// The move failed.
-    pub fn wait_until(self, due: Timestamp) -> Result<Waiting, SpoolError> {
+    pub fn wait_until(self, due: Timestamp, why: &Line) -> Result<Waiting, SpoolError> {
         let name = self.name.next();
         let name = Name { attempts: name.attempts.saturating_add(1), due: Some(whole_seconds(due)), ..name };
         self.owner.move_durably((Dir::Outbound, self.name), (Dir::Waiting, name))?;
-        info!(id = %name.id, attempts = name.attempts, %due, "waiting");
+        info!(id = %name.id, attempts = name.attempts, %due, %why, "waiting");
         Ok(Waiting { owner: self.owner, name })
     }
 

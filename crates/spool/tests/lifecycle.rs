@@ -427,7 +427,7 @@ fn the_journal_remembers_who_has_it() {
     let (time, reply) = (Timestamp::now(), Line::escaped("250 ok"));
     outbound.note(&[Done::Delivered { time, key: key("a@b"), reply: reply.clone() }]).unwrap();
     outbound.note(&[Done::Failed { time, key: key("c@d"), reply }]).unwrap();
-    let waiting = outbound.wait_until(time).unwrap();
+    let waiting = outbound.wait_until(time, &Line::default()).unwrap();
     assert!(waiting.name.due.is_some() && waiting.name.attempts == 1);
     assert!(owner.wake(waiting.name).unwrap());
     let claim = claim(&owner).pop().unwrap();

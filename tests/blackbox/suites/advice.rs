@@ -165,6 +165,8 @@ fn bad_drop() {
     let (text, json) = shown(&lab, &id);
     assert_eq!((&json["cause"], &json["blame"]), (&"bad-drop".into(), &"message".into()));
     assert!(text.contains("drop/bill was refused") && !text.contains("disk"), "{text}");
+    let checked = cli(&lab, &["check"]);
+    assert_eq!(checked.code, Some(0), "it is accounted for: {checked:?}");
     let commands = advised(&lab, &id);
     let [copy, hand_in, delete] = &commands[..] else { panic!("{commands:?}") };
     works(copy);

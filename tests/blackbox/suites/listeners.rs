@@ -99,6 +99,8 @@ fn a_socket_that_is_in_use_is_refused() {
     let named = format!("failed to listen on unix:{}: another program listens there", path.display());
     assert!(refused.log.contains(&named), "{}", refused.log);
     assert!(path.exists());
+    let lock = std::fs::read_to_string(lab.spool().path("lock")).expect("the lock");
+    assert_eq!(lock, "stopped cleanly\n", "nothing is to be recovered");
     drop(living);
     assert_eq!(lab.start().terminate().code(), Some(0));
 }

@@ -121,6 +121,7 @@ fn hung(step: Step, behaviour: Behaviour, words: &str) {
     assert_eq!(well.count(), MESSAGES, "nothing was delivered twice");
     assert_eq!(status(&lab, "ill")["next_hops"][0]["breaker"], "closed");
     assert_eq!(daemon.terminate().code(), Some(0));
+    assert!(!lab.log().contains("somebody else moved it"), "nobody did: {}", lab.log());
 }
 
 /// A next hop that hangs is passed over, and comes first again when it is well.

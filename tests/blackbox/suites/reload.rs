@@ -387,6 +387,8 @@ fn what_needs_a_restart() {
     write(&lab, &text.replace("\"spool\"", "\"elsewhere\""));
     daemon.hang_up();
     assert!(until(TIME_MAX, || lab.log().contains("/elsewhere")), "the log does not tell");
+    let asked = cli(&lab, &["reload"]);
+    assert!(asked.stderr.contains("if `spool` has changed, that needs a restart"), "{asked:?}");
     assert!(!lab.path("elsewhere").exists());
     stops_cleanly(daemon);
 }

@@ -265,7 +265,7 @@ impl Life {
 
     pub(super) fn wait(&self, label: u32, outbound: Outbound) -> Step {
         let due = self.owner.spool().now();
-        outbound.wait_until(due)?;
+        outbound.wait_until(due, &Line::default())?;
         self.mail(label, super::ledger::Mail::let_go);
         Ok(())
     }
