@@ -56,8 +56,10 @@ pub enum Command {
     /// Runs in the foreground until SIGTERM or SIGINT, which stop it cleanly
     /// within seconds; SIGHUP is `lazaret reload`. Logs to standard error;
     /// LAZARET_LOG chooses what, such as `LAZARET_LOG=debug`. Exit status: 0
-    /// after a clean stop; 74 when the spool can't keep its promises any more;
-    /// 75 when another one has the spool; 78 when the configuration is wrong.
+    /// after a clean stop; 71 when the system refuses what is needed, such as
+    /// an address to listen on; 74 when the spool can't keep its promises any
+    /// more; 75 when another one has the spool; 77 when this user may not have
+    /// it; 78 when the configuration is wrong.
     #[command(verbatim_doc_comment)]
     Run {
         /// Route and deliver what is there, then end: with 0, or with 1 if
@@ -254,8 +256,9 @@ pub enum ConfigCommand {
     /// Say whether the configuration is right; if not: file, line, column, and what to do
     ///
     /// Looks at this machine as well, as the user who asks: whether there is enough
-    /// memory, and files, users and disk are as they have to be. What is wrong would
-    /// keep the router from starting: exit status 78.
+    /// memory, and whether the files and users that are named are there. What is wrong
+    /// would keep the router from starting: exit status 78. Whether the spool can be
+    /// had, and the addresses to listen on, only `lazaret run` finds out.
     #[command(verbatim_doc_comment)]
     Check {
         /// As JSON

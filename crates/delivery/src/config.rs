@@ -29,6 +29,13 @@ use limits::{
 
 pub use error::ConfigError;
 
+/// Stands where else the name of a transport does for mail that goes round in a loop.
+pub(crate) const LOOP: &str = "loop";
+
+/// Stands in a journal where else the name of a transport does for a message that an
+/// operator has given up.
+pub(crate) const OPERATOR: &str = "operator";
+
 /// What deliveries need to know.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Config {
@@ -253,6 +260,9 @@ impl TransportConfig {
         let fine = |byte: u8| byte.is_ascii_alphanumeric() || b"-._".contains(&byte);
         if name.is_empty() || name.len() > TRANSPORT_NAME_BYTES_MAX || !name.bytes().all(fine) {
             return Err(ConfigError::Name(name.to_owned()));
+        }
+        if [LOOP, OPERATOR].contains(&name) {
+            return Err(ConfigError::Taken(name.to_owned()));
         }
         match self {
             Self::Maildir(maildir) => maildir.check(name),

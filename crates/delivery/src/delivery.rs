@@ -18,12 +18,12 @@ use lazaret_spool::{Severity, SpoolError, Throttle, Waiting};
 use tracing::{error, info, warn};
 
 use crate::config::limits::default_queue;
-use crate::config::{Config, ConfigError, Files};
+use crate::config::{Config, ConfigError, Files, LOOP};
 use crate::cutoff::CutOff;
 use crate::job::{Job, TransportId, numbers};
 use crate::parked::{PARKED_MAX, PARKED_TOTAL_MAX};
 use crate::pool::{Pool, Status};
-use crate::refuse::{self, Refuse};
+use crate::refuse::Refuse;
 use crate::round::place;
 use crate::shared::Shared;
 use crate::sockets::Sockets;
@@ -78,7 +78,7 @@ impl Delivery {
         let mut pools =
             numbers().zip(pools).map(|(id, pool)| Ok((id, pool?))).collect::<Result<BTreeMap<_, _>, _>>()?;
         let loops = Transport::Refuse(Refuse);
-        let loops = Pool::new(refuse::NAME, loops, false, (1, default_queue()), PARKED_MAX);
+        let loops = Pool::new(LOOP, loops, false, (1, default_queue()), PARKED_MAX);
         pools.insert(TransportId::LOOP, loops);
         let shared = Arc::new(Shared {
             hostname: config.hostname.clone(),

@@ -11,14 +11,11 @@ use lazaret_envelope::{Address, Envelope, Line, MessageId, Timestamp};
 use lazaret_spool::{Done, Key, Quarantined, SpoolError, Unreadable};
 use tracing::info;
 
-use crate::config::Config;
+use crate::config::{Config, OPERATOR};
 use crate::tell::{Teller, unsettled};
 
 /// What the sender is told that the next hop said.
 const REPLY: &str = "it was returned by the administrator of this mail system";
-
-/// What stands in the journal where else a transport does.
-const TRANSPORT: &str = "operator";
 
 /// Why a message in quarantine can't be bounced.
 #[derive(Debug, thiserror::Error)]
@@ -74,8 +71,7 @@ fn refusals<'a>(envelope: &'a Envelope, mut open: HashSet<&'a Address>) -> impl 
     let (time, reply) = (Timestamp::now(), Line::escaped(REPLY));
     let recipients = envelope.transaction.recipients.iter().map(|recipient| &recipient.address);
     recipients.filter(move |recipient| open.remove(recipient)).map(move |to| {
-        let key =
-            Key { original: to.clone(), transport: Line::escaped(TRANSPORT), final_address: to.clone() };
+        let key = Key { original: to.clone(), transport: Line::escaped(OPERATOR), final_address: to.clone() };
         Done::Refused { time, key, reply: reply.clone() }
     })
 }

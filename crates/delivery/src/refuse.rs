@@ -12,9 +12,6 @@ use tracing::warn;
 use crate::outcome::{Handled, Outcome};
 use crate::parcel::Parcel;
 
-/// What stands in the journal where else the name of a transport does.
-pub(crate) const NAME: &str = "loop";
-
 /// What senders are told. RFC 3463 section 3.5: X.4.6 is "routing loop detected".
 const REPLY: &str = "5.4.6 too many hops: the message goes round in a loop";
 

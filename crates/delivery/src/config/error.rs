@@ -23,9 +23,14 @@ pub enum ConfigError {
     TooManyTransports,
     /// The name can't stand in a journal.
     #[error(
-        "[transport.{0}]: a name has 1 to {TRANSPORT_NAME_BYTES_MAX} letters, digits, hyphens, dots and underscores"
+        "[transport.{0:?}]: a name has 1 to {TRANSPORT_NAME_BYTES_MAX} letters, digits, hyphens, dots and underscores"
     )]
     Name(String),
+    /// The name means something else in a journal.
+    #[error(
+        "[transport.{0}]: {0:?} stands in journals and in `status` for something else: choose another name"
+    )]
+    Taken(String),
     /// A number is zero or too large.
     #[error("[transport.{transport}] {key}: {found} is out of bounds: from 1 to {max}")]
     Number {
@@ -149,7 +154,7 @@ impl ConfigError {
         match self {
             Self::Hostname(_) => Some("hostname".to_owned()),
             Self::TooManyTransports => Some("transport".to_owned()),
-            Self::Name(transport) => Some(format!("transport.{transport}")),
+            Self::Name(transport) | Self::Taken(transport) => Some(format!("transport.{transport}")),
             Self::Number { transport, key, .. } => below(transport, key),
             Self::NoNextHop(transport) | Self::NextHop { transport, .. } => below(transport, "next_hops"),
             Self::Path { transport, .. } => below(transport, "path"),

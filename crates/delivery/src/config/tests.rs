@@ -73,7 +73,9 @@ fn mistakes_name_the_table_the_key_and_the_fix() {
     const SMTP: &str = "[transport.s]\ntype = 'smtp'\n";
     const MAILDIR: &str = "[transport.m]\ntype = 'maildir'\n";
     for (table, text, parts) in [
-        ("", "[transport.'a b']\ntype = 'maildir'\npath = '/m'", ["[transport.a b]", "letters"]),
+        ("", "[transport.'a b']\ntype = 'maildir'\npath = '/m'", ["[transport.\"a b\"]", "letters"]),
+        ("", "[transport.loop]\ntype = 'discard'", ["[transport.loop]", "choose another name"]),
+        ("", "[transport.operator]\ntype = 'discard'", ["[transport.operator]", "choose another name"]),
         (SMTP, "next_hops = []", ["[transport.s] next_hops", "10026"]),
         (SMTP, "next_hops = ['::1:25']", ["\"::1:25\"", "host:port"]),
         (SMTP, "next_hops = ['a:0']", ["\"a:0\"", "host:port"]),

@@ -56,7 +56,16 @@ impl Bound {
 }
 
 fn tcp(address: SocketAddr) -> io::Result<Bound> {
-    let listener = TcpListener::bind(address)?;
+    let told = |error: io::Error| match error.kind() {
+        io::ErrorKind::AddrInUse => {
+            io::Error::new(error.kind(), "another program listens there: stop it, or choose another port")
+        }
+        io::ErrorKind::AddrNotAvailable => {
+            io::Error::new(error.kind(), "this machine does not have that address: choose one that it has")
+        }
+        _ => error,
+    };
+    let listener = TcpListener::bind(address).map_err(told)?;
     let address = ListenAddress::Tcp(listener.local_addr()?);
     Ok(Bound { socket: listener.into(), address, file: None })
 }
@@ -171,6 +180,15 @@ mod tests {
         UnixStream::connect(&path).unwrap();
         file.remove();
         assert!(!path.exists());
+    }
+
+    #[test]
+    fn a_port_that_is_taken_and_an_address_of_others_are_named() {
+        let living = TcpListener::bind("127.0.0.1:0").unwrap();
+        let told = |address: SocketAddr| tcp(address).err().expect("it is refused").to_string();
+        assert!(told(living.local_addr().unwrap()).contains("another program listens there"));
+        // TEST-NET-1 of RFC 5737: no machine has it.
+        assert!(told("192.0.2.1:0".parse().unwrap()).contains("does not have that address"));
     }
 
     #[test]
