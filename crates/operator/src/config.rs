@@ -304,7 +304,7 @@ mod tests {
                 "lazaret.toml:3:13: ",
                 "[transport.a] next_hops: \"x\"",
             ),
-            ("[transport.\"a b\"]\ntype = \"discard\"\n", "lazaret.toml:1:1: ", "[transport.a b]"),
+            ("[transport.\"a b\"]\ntype = \"discard\"\n", "lazaret.toml:1:1: ", "[transport.\"a b\"]"),
             (
                 "[transport.a]\ntype = \"pipe\"\ncommand = []\n",
                 "lazaret.toml:3:11: ",
