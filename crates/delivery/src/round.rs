@@ -35,7 +35,7 @@ impl Shared {
         }
         let message = match task.outbound.open() {
             Ok(message) => message,
-            Err(unreadable) => return self.conclude(task, unreadable_fate(&unreadable), None),
+            Err(unreadable) => return self.not_opened(task, &unreadable),
         };
         let message = Arc::new(message);
         match self.transactions(pool, hands, task, &message) {
@@ -95,7 +95,7 @@ impl Shared {
     fn end_round(&self, mut task: Task, pool: Option<&Pool>) {
         let message = match task.outbound.open() {
             Ok(message) => message,
-            Err(unreadable) => return self.conclude(task, unreadable_fate(&unreadable), None),
+            Err(unreadable) => return self.not_opened(task, &unreadable),
         };
         let refusing = pool.is_some_and(|pool| pool.transport.refuses());
         let fate = if refusing && self.is_last_try(&task, &message.envelope) {
@@ -168,6 +168,12 @@ impl Shared {
     /// When a message that has just failed is tried again.
     fn due(&self, name: Name) -> Timestamp {
         Timestamp::now() + self.retry.pause(name.id, name.attempts)
+    }
+
+    /// A message can't be opened.
+    fn not_opened(&self, mut task: Task, unreadable: &Unreadable) {
+        task.fails(&Line::escaped(unreadable.to_string()));
+        self.conclude(task, unreadable_fate(unreadable), None);
     }
 
     /// Moves a message to where it belongs now.

@@ -164,12 +164,13 @@ impl Task {
         self.failures.add(key, count.saturating_sub(1), trouble, time);
     }
 
-    /// What is wrong with those who were not even tried in this round.
+    /// What failed first in this round.
     pub(crate) fn trouble(&self) -> Line {
         self.tally.trouble.clone().unwrap_or_default()
     }
 
-    fn fails(&mut self, reply: &Line) {
+    /// Something is wrong, if nothing was before.
+    pub(crate) fn fails(&mut self, reply: &Line) {
         self.tally.trouble.get_or_insert_with(|| reply.clone());
     }
 

@@ -8,7 +8,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::time::Duration;
 
-use lazaret_envelope::{Blame, Cause, Line};
+use lazaret_envelope::{Cause, Line};
 
 use crate::dropbox::{is_submit_writing, taken_id};
 use crate::error::{Context, Severity, SpoolError};
@@ -183,8 +183,17 @@ impl<'a> Look<'a> {
     /// and nothing of it has to be right.
     fn is_known_as_bad(&self, name: Name) -> bool {
         let reported = || self.spool.report(name.id).ok().flatten().map(|report| report.cause);
-        let is_bad = |cause: Cause| cause == Cause::BadDrop || cause.blame() == Blame::Disk;
-        name.cause.or_else(reported).is_some_and(is_bad)
+        matches!(
+            name.cause.or_else(reported),
+            Some(
+                Cause::BadDrop
+                    | Cause::Damaged
+                    | Cause::Envelope
+                    | Cause::Foreign
+                    | Cause::Duplicate
+                    | Cause::LeftOver
+            )
+        )
     }
 
     fn tell_damage(&self, dir: Dir, name: Name, why: &Unreadable, size: u64, troubles: &mut Troubles) {

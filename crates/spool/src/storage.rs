@@ -191,7 +191,7 @@ pub trait Storage: Send + Sync {
     /// Makes the names of a directory durable.
     ///
     /// # Errors
-    /// As fsync(2). Never try again.
+    /// As fsync(2) or syncfs(2). Never try again.
     fn sync_dir(&self, dir: Dir) -> io::Result<()>;
 
     /// Calls `visit` with each name in a directory, in no order. What is no

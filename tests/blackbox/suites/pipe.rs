@@ -76,13 +76,15 @@ fn statuses() {
     });
     assert!(settled, "{:?}", lab.spool().passing());
     let kept = lab.spool().ids("waiting");
-    let log = lab.log();
     for (id, status) in &waiting {
         assert!(kept.contains(id), "{status} means later");
-        let line = log.lines().find(|line| line.contains(id) && line.contains("waiting"));
-        let why = line.and_then(|line| line.split_once(" why=")).map_or("", |(_, why)| why);
-        let named = if *status == "kill" { "signal 9" } else { *status };
-        assert!(why.contains(named), "the log says why: {line:?}");
+        let why = match *status {
+            "kill" => "why=ended by signal 9".to_owned(),
+            status => format!("why=exit status {status}"),
+        };
+        // It is told behind the move.
+        let is_told = || lab.log().lines().any(|line| line.contains(id) && line.contains(&why));
+        assert!(until(TIME_MAX, is_told), "{why} is not told: {}", lab.log());
     }
     for (id, status) in &gone {
         assert!(!kept.contains(id), "{status} does not mean later");
